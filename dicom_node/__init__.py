@@ -1,0 +1,1 @@
+"""The node itself: DICOM services, pipeline, reports, delivery, operation."""

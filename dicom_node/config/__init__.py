@@ -1,0 +1,1 @@
+"""The configuration: one frozen, validated value."""

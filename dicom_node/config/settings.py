@@ -1,0 +1,311 @@
+"""The whole configuration as one frozen value. Units are in the names.
+
+Unknown keys are errors, and `load.load` reports every problem at once. The keys are
+documented in ``docs/configuration.md``; a test compares the two.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+AE_TITLE_LENGTH = 16
+Port = Annotated[int, Field(ge=0, le=65535, strict=True)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def valid_ae_title(title: str) -> str:
+    """Return `title` without padding.
+
+    Raises
+    ------
+    ValueError
+        When it is not 1 to 16 printable ASCII characters without backslash
+        (PS3.5 Section 6.2, VR AE).
+    """
+    stripped = title.strip(" ")
+    plain = stripped.isascii() and stripped.isprintable() and "\\" not in stripped
+    if not (1 <= len(stripped) <= AE_TITLE_LENGTH and plain):
+        raise ValueError("must be a valid AE value (PS3.5 Section 6.2)")
+    return stripped
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageSettings(Section):
+    """Where bytes live."""
+
+    root: Path = Path("node-data")
+    """Folder for received files, report objects and the embedded database."""
+
+    minimum_free_bytes: Annotated[int, Field(ge=0)] = 500_000_000
+    """Below this the node answers A700H (out of resources) instead of filling the disk."""
+
+
+class DatabaseSettings(Section):
+    """Where rows live."""
+
+    url: str = ""
+    """SQLAlchemy URL; empty means SQLite in the storage root.
+    PostgreSQL: ``postgresql+psycopg://user:password@host/name``."""
+
+    pool_size: Annotated[int, Field(ge=4, le=500)] = 80
+
+
+class TlsSettings(Section):
+    """The second DIMSE port, with TLS (PS3.15 Annex B, BCP 195 profile)."""
+
+    port: Port = 2762
+    certificate_file: Path
+    private_key_file: Path
+    client_ca_file: Path | None = None
+    """When given, a client must present a certificate that this CA signed."""
+
+
+class DimseSettings(Section):
+    """The C-STORE and C-ECHO acceptor."""
+
+    ae_title: str = "AI_NODE"
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all."""
+
+    port: Port = 11112
+    """0 asks the system for a free port."""
+
+    tls: TlsSettings | None = None
+    extra_sop_classes: tuple[str, ...] = ()
+    """Further Storage SOP Class UIDs to accept."""
+
+    maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=16_777_216)] = 131_072
+    maximum_object_bytes: Annotated[int, Field(ge=1_000_000)] = 2_000_000_000
+    maximum_associations: Annotated[int, Field(ge=1, le=10_000)] = 400
+    association_timeout_s: Seconds = 10.0
+    """For the TLS handshake and the A-ASSOCIATE-RQ (ARTIM, PS3.8 Section 9.1.5)."""
+
+    pdu_timeout_s: Seconds = 30.0
+    """For the rest of a PDU once its first byte has come."""
+
+    idle_timeout_s: Seconds = 60.0
+    """Silence between messages after which the association is aborted."""
+
+    _title = field_validator("ae_title")(valid_ae_title)
+
+
+class PeerSettings(Section):
+    """An application entity that may send to us."""
+
+    ae_title: str
+    addresses: tuple[str, ...] = ()
+    """IP addresses or networks (CIDR) it may call from; empty means any."""
+
+    settle_s: Seconds | None = None
+    """Overrides `settle.settle_s` for studies from this peer."""
+
+    _title = field_validator("ae_title")(valid_ae_title)
+
+
+class AccessSettings(Section):
+    """Who may associate."""
+
+    accept_unknown_peers: bool = False
+    """True accepts any calling AE title from any address: for trials only."""
+
+    called_ae_titles: tuple[str, ...] = ()
+    """Further titles we answer to, besides `dimse.ae_title`."""
+
+    peers: tuple[PeerSettings, ...] = ()
+
+
+class SettleSettings(Section):
+    """When a study counts as complete."""
+
+    settle_s: Annotated[float, Field(ge=0)] = 5.0
+    """Quiet time after the last image, once no open association carries the study."""
+
+    poll_s: Seconds = 0.25
+
+
+class ReportProfile(StrEnum):
+    """The form of the SR that a destination takes (see docs/decisions)."""
+
+    VIEWER = "viewer"
+    """Comprehensive SR, private root title: shows as text in every viewer."""
+
+    IHE_AIR = "ihe-air"
+    """Comprehensive 3D SR, title (126000, DCM): for IHE AI Results consumers."""
+
+
+class RetrySettings(Section):
+    """Exponential back-off with jitter."""
+
+    first_delay_s: Seconds = 5.0
+    maximum_delay_s: Seconds = 3600.0
+    attempts: Annotated[int, Field(ge=1, le=100)] = 12
+
+
+class DimseDestination(Section):
+    """A PACS reached by C-STORE."""
+
+    kind: Literal["dimse"]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    ae_title: str
+    tls_ca_file: Path | None = None
+    """When given, the association runs over TLS and the peer must match this CA."""
+
+    tls_certificate_file: Path | None = None
+    tls_private_key_file: Path | None = None
+    timeout_s: Seconds = 30.0
+    profile: ReportProfile = ReportProfile.VIEWER
+
+    _title = field_validator("ae_title")(valid_ae_title)
+
+
+class StowDestination(Section):
+    """A PACS reached by STOW-RS."""
+
+    kind: Literal["stow"]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    """Base of the DICOMweb service; objects are posted to ``<url>/studies``."""
+
+    username: str = ""
+    password_file: Path | None = None
+    timeout_s: Seconds = 30.0
+    profile: ReportProfile = ReportProfile.VIEWER
+
+
+Destination = Annotated[DimseDestination | StowDestination, Field(discriminator="kind")]
+
+
+class RouteMatch(Section):
+    """What an instance must be for a route to take it; an empty list matches anything."""
+
+    calling_ae_titles: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    body_parts_examined: tuple[str, ...] = ()
+    sop_class_uids: tuple[str, ...] = ()
+    description_pattern: str = ""
+    """Regular expression searched, ignoring case, in Study and Series Description."""
+
+
+class RouteSettings(Section):
+    """The first route that matches decides; an instance that none matches is only stored."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    match: RouteMatch = RouteMatch()
+    models: tuple[str, ...] = ("bodypart", "chest-findings")
+    destinations: tuple[str, ...] = ()
+    urgent: bool = False
+
+
+class InferenceSettings(Section):
+    """How the models run."""
+
+    model_dirs: tuple[Path, ...] = ()
+    """Folders that hold further model folders; the shipped models are always there."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Compute threads; 0 means one per core."""
+
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
+    """How long a batch waits for company."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 4
+    """Images decoded at the same time."""
+
+    maximum_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    region_map_file: Path | None = None
+    """A site's own words for body parts, laid over the shipped table."""
+
+
+class PipelineSettings(Section):
+    """Queues and limits."""
+
+    maximum_waiting_images: Annotated[int, Field(ge=1)] = 2000
+    """Beyond this many images waiting for analysis, C-STORE responses are slowed."""
+
+    maximum_slowdown_s: Seconds = 5.0
+    retry: RetrySettings = RetrySettings()
+    reconcile_s: Seconds = 60.0
+    drain_s: Seconds = 30.0
+    """On SIGTERM: how long work under way may take to end."""
+
+
+class ReportSettings(Section):
+    """What the report objects say of their maker."""
+
+    manufacturer: str = "Open DICOM AI Node"
+    institution_uid_root: str = ""
+    """Reserved UID root of the site; empty derives UIDs under 2.25 (PS3.5 Section B.2)."""
+
+    sr_series_number: Annotated[int, Field(ge=1, le=999_999)] = 9001
+    sc_series_number: Annotated[int, Field(ge=1, le=999_999)] = 9002
+    sc_long_side_pixels: Annotated[int, Field(ge=128, le=4096)] = 1280
+    language: Literal["en-US"] = "en-US"
+
+
+class WebSettings(Section):
+    """HTTP: STOW-RS, health, metrics."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8042
+    stow_enabled: bool = True
+    stow_token_file: Path | None = None
+    """When given, STOW-RS asks for this bearer token."""
+
+
+class LogSettings(Section):
+    """Structured logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class NodeSettings(Section):
+    """The configuration, whole."""
+
+    storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    dimse: DimseSettings = DimseSettings()
+    access: AccessSettings = AccessSettings()
+    settle: SettleSettings = SettleSettings()
+    inference: InferenceSettings = InferenceSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    report: ReportSettings = ReportSettings()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
+    destinations: tuple[Destination, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_fit_together(self) -> "NodeSettings":
+        known = [destination.name for destination in self.destinations]
+        routes = [route.name for route in self.routes]
+        problems = [
+            f"{what} {name!r} is named twice"
+            for what, names in (("destination", known), ("route", routes))
+            for name in sorted({n for n in names if names.count(n) > 1})
+        ]
+        problems += [
+            f"route {route.name!r} names an unknown destination {name!r}"
+            for route in self.routes
+            for name in route.destinations
+            if name not in known
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, the embedded default included."""
+        return self.database.url or f"sqlite:///{self.storage.root.absolute() / 'node.db'}"

@@ -1,0 +1,1 @@
+"""Pure decisions: routing, access, status mapping, retry policy."""

@@ -1,0 +1,1 @@
+"""Sending report objects to destinations: C-STORE SCU and STOW-RS."""

@@ -1,0 +1,1 @@
+"""DIMSE services: the streaming acceptor for C-ECHO and C-STORE."""

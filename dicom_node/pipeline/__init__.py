@@ -1,0 +1,1 @@
+"""The steps of a study: intake, analyse, settle, report, deliver, reconcile."""

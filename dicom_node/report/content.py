@@ -1,0 +1,75 @@
+"""What a report says, before it becomes DICOM (pure values)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset
+
+from inference.types import ImageAnalysis, ImageVerdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportImage:
+    """One image of the study as the report speaks of it."""
+
+    number: int
+    """1, 2, 3 … in the order of Series and Instance Number; what the text calls it."""
+
+    header: Dataset
+    """The image's data set without Pixel Data, as received."""
+
+    path: Path
+    """The stored Part 10 file, for rendering the heat map on it."""
+
+    analysis: ImageAnalysis
+    verdict: ImageVerdict | None
+    """None when the body-part model did not run on this image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predecessor:
+    """An earlier SR of the same study that this one follows."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRequest:
+    """Everything the builders need; nothing else is read, the clock included."""
+
+    study_instance_uid: str
+    revision: int
+    images: tuple[ReportImage, ...]
+    created_at: datetime
+    predecessor: Predecessor | None
+    manufacturer: str
+    software_version: str
+    device_serial: str
+    uid_root: str
+    sr_series_number: int
+    sc_series_number: int
+    sc_long_side_pixels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltObject:
+    """One DICOM object of a report, ready to be written."""
+
+    role: str
+    """``SR`` or ``SC``."""
+
+    dataset: Dataset
+    """Complete, with file meta information."""
+
+    image_number: int | None = None
+    finding: str | None = None
+
+
+def summary_document(request: ReportRequest) -> dict[str, Any]:
+    """Return the report as JSON for the database, the command line and the demo."""
+    raise NotImplementedError

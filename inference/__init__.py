@@ -1,0 +1,1 @@
+"""Pixels in, predictions out: decoding, models, heat maps and the body-part verdict."""

@@ -1,0 +1,276 @@
+"""The tables: what was received, what was found, what was reported, what is to be done.
+
+Identity lives in unique keys, so that any step may run twice and change nothing:
+one result per (instance, model, configuration), one report per (study, revision), one
+delivery per (object, destination), one job per key. The audit table is `audit.store`'s.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+UID = String(64)
+"""A UID (PS3.5 Section 9.1)."""
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC on every database (SQLite itself drops the zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment must carry its time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of every table of this package."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON,
+        int: BigId,
+    }
+
+
+class Patient(Base):
+    """A patient as the images name them: (Patient ID, issuer)."""
+
+    __tablename__ = "patient"
+    __table_args__ = (UniqueConstraint("patient_id", "issuer_of_patient_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_id: Mapped[str] = mapped_column(String(256))
+    issuer_of_patient_id: Mapped[str] = mapped_column(String(256), default="")
+    patient_name: Mapped[str] = mapped_column(Text, default="")
+    birth_date: Mapped[str] = mapped_column(String(8), default="")
+    sex: Mapped[str] = mapped_column(String(16), default="")
+
+
+class Accession(Base):
+    """An order as the images name it: (Accession Number, issuer)."""
+
+    __tablename__ = "accession"
+    __table_args__ = (UniqueConstraint("accession_number", "issuer"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    accession_number: Mapped[str] = mapped_column(String(64))
+    issuer: Mapped[str] = mapped_column(String(256), default="")
+
+
+class Study(Base):
+    """A study; `revision` counts its reports."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    patient_fk: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    study_id: Mapped[str] = mapped_column(String(64), default="")
+    study_date: Mapped[str] = mapped_column(String(32), default="")
+    study_time: Mapped[str] = mapped_column(String(32), default="")
+    study_description: Mapped[str] = mapped_column(Text, default="")
+    correlation_id: Mapped[str] = mapped_column(String(36), unique=True)
+    """Names the study in logs, where its own identifiers must not appear."""
+
+    calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
+    urgent: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int] = mapped_column(default=0)
+    last_received_at: Mapped[datetime] = mapped_column(index=True)
+    reported_until: Mapped[datetime | None] = mapped_column(default=None)
+    """`last_received_at` as the newest report saw it; equal when nothing new has come."""
+
+
+class Series(Base):
+    """A series of a study."""
+
+    __tablename__ = "series"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    body_part_examined: Mapped[str] = mapped_column(String(64), default="")
+    series_description: Mapped[str] = mapped_column(Text, default="")
+    series_number: Mapped[str] = mapped_column(String(16), default="")
+
+    __table_args__ = (UniqueConstraint("study_fk", "series_instance_uid"),)
+
+
+class Instance(Base):
+    """One received data set, byte for byte; the same UID with other bytes is a revision."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "content_sha256"),
+        UniqueConstraint("sop_instance_uid", "revision"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    revision: Mapped[int] = mapped_column(default=1)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    series_fk: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    accession_fk: Mapped[int | None] = mapped_column(ForeignKey("accession.id"), index=True)
+    instance_number: Mapped[str] = mapped_column(String(16), default="")
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    """Of the data set as received, without preamble and file meta information."""
+
+    size_bytes: Mapped[int]
+    path: Mapped[str] = mapped_column(Text)
+    """Relative to the storage root, POSIX separators."""
+
+    calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
+    route: Mapped[str] = mapped_column(String(64), default="")
+    """The route that this instance matched; empty where none did."""
+
+    received_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Result(Base):
+    """One model on one instance; `document` is `inference.types.Prediction` as JSON."""
+
+    __tablename__ = "result"
+    __table_args__ = (
+        UniqueConstraint("instance_fk", "model_name", "weights_sha256", "configuration_sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    instance_fk: Mapped[int] = mapped_column(ForeignKey("instance.id"))
+    model_name: Mapped[str] = mapped_column(String(64))
+    model_version: Mapped[str] = mapped_column(String(32))
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    configuration_sha256: Mapped[str] = mapped_column(String(64))
+    task: Mapped[str] = mapped_column(String(32))
+    outcome: Mapped[str] = mapped_column(String(16))
+    audit_id: Mapped[str] = mapped_column(String(36))
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Report(Base):
+    """One revision of the report on a study."""
+
+    __tablename__ = "report"
+    __table_args__ = (UniqueConstraint("study_fk", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    revision: Mapped[int]
+    document: Mapped[dict[str, Any]]
+    """Verdicts and findings as `dicom_node.report.content` wrote them."""
+
+    created_at: Mapped[datetime]
+
+
+class ReportInstance(Base):
+    """Which instances a report revision speaks of."""
+
+    __tablename__ = "report_instance"
+
+    report_fk: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
+    instance_fk: Mapped[int] = mapped_column(ForeignKey("instance.id"), primary_key=True)
+
+
+class ReportObject(Base):
+    """One DICOM object of a report: an SR or an SC, in the profile of some destinations."""
+
+    __tablename__ = "report_object"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    report_fk: Mapped[int] = mapped_column(ForeignKey("report.id"), index=True)
+    profile: Mapped[str] = mapped_column(String(32))
+    role: Mapped[str] = mapped_column(String(8))
+    """``SR`` or ``SC``."""
+
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    sha256: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str] = mapped_column(Text)
+
+
+class Delivery(Base):
+    """One report object to one destination, with the peer's own answer."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (UniqueConstraint("report_object_fk", "destination"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    report_object_fk: Mapped[int] = mapped_column(ForeignKey("report_object.id"))
+    destination: Mapped[str] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(16), default="pending")
+    """`dicom_node.delivery.Outcome`: pending, delivered, warning, refused or failed."""
+
+    status: Mapped[str] = mapped_column(String(32), default="")
+    """The peer's answer: a DIMSE status such as ``A700H`` or ``HTTP 409``."""
+
+    attempts: Mapped[int] = mapped_column(default=0)
+    delivered_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Job(Base):
+    """A piece of work that must be done once; `storage.states` rules its state."""
+
+    __tablename__ = "job"
+    __table_args__ = (Index("ix_job_state_kind", "state", "kind"),)
+
+    key: Mapped[str] = mapped_column(String(160), primary_key=True)
+    """``analyse:<instance id>``, ``report:<study id>:<revision>``,
+    ``deliver:<report id>:<destination>``."""
+
+    kind: Mapped[str] = mapped_column(String(16))
+    queue: Mapped[str] = mapped_column(String(80))
+    study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(default=1)
+    """The attempt under way; its workflow is ``<key>#<attempt>``."""
+
+    first_attempt: Mapped[int] = mapped_column(default=1)
+    """Where counting towards the limit starts: moved on when a person re-drives it."""
+
+    urgent: Mapped[bool] = mapped_column(default=False)
+    error_code: Mapped[str] = mapped_column(String(64), default="")
+    error: Mapped[str] = mapped_column(Text, default="")
+    due_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Executor(Base):
+    """A running node process; one that stops beating loses its work to the others."""
+
+    __tablename__ = "executor"
+
+    executor_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    started_at: Mapped[datetime]
+    beaten_at: Mapped[datetime]
