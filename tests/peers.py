@@ -1,4 +1,4 @@
-"""Outside programs that tests talk to."""
+"""Outside programs that some tests drive."""
 
 import os
 import shutil
@@ -7,11 +7,15 @@ import pytest
 
 
 def require(*programs: str) -> None:
-    """Skip the test when a program is missing; fail it when ``REQUIRE_PEERS=1``."""
+    """Skip the test when one of `programs` is not installed.
+
+    With ``REQUIRE_PEERS=1`` in the environment (the build server's setting) the test
+    fails instead, so that a missing program cannot hide a broken peer.
+    """
     missing = [program for program in programs if shutil.which(program) is None]
     if not missing:
         return
-    message = f"not installed: {', '.join(missing)}"
+    message = f"not installed here: {', '.join(missing)}"
     if os.environ.get("REQUIRE_PEERS") == "1":
         pytest.fail(message)
     pytest.skip(message)
