@@ -1,13 +1,14 @@
 """What a report says, before it becomes DICOM (pure values)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pydicom import Dataset
 
-from inference.types import ImageAnalysis, ImageVerdict
+from inference.manifest import Label
+from inference.types import Code, ImageAnalysis, ImageVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +46,29 @@ class ReportRequest:
     study_instance_uid: str
     revision: int
     images: tuple[ReportImage, ...]
+    """At least one, in the order of their numbers."""
+
+    labels: Mapping[tuple[str, str], Label]
+    """What a model's manifest says of a label, by (model name, label key)."""
+
+    regions: Mapping[str, Code]
+    """Coded concept of each region key of the mapping table."""
+
     created_at: datetime
+    """Aware; becomes the date and time of every object."""
+
     predecessor: Predecessor | None
     manufacturer: str
     software_version: str
     device_serial: str
     uid_root: str
+    """Root under which UIDs are made; empty for 2.25 (PS3.5 Section B.2)."""
+
     sr_series_number: int
     sc_series_number: int
     sc_long_side_pixels: int
+    maximum_pixels: int
+    """Images with more are not read for an overlay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +83,3 @@ class BuiltObject:
 
     image_number: int | None = None
     finding: str | None = None
-
-
-def summary_document(request: ReportRequest) -> dict[str, Any]:
-    """Return the report as JSON for the database, the command line and the demo."""
-    raise NotImplementedError
