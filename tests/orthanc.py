@@ -27,7 +27,7 @@ START_S = 30.0
 STOP_S = 20.0
 
 
-class OrthancDidNotStart(Exception):
+class OrthancStartError(Exception):
     """Orthanc ended before it answered; the message holds the end of its log."""
 
 
@@ -116,7 +116,7 @@ def running_orthanc(
         try:
             try:
                 _wait_until_it_answers(orthanc, process, folder)
-            except OrthancDidNotStart:
+            except OrthancStartError:
                 if attempt:
                     raise
                 continue
@@ -167,7 +167,7 @@ def _wait_until_it_answers(
             return
         except (httpx.TransportError, OSError):
             time.sleep(0.05)
-    raise OrthancDidNotStart((folder / "orthanc.log").read_text(errors="replace")[-2000:])
+    raise OrthancStartError((folder / "orthanc.log").read_text(errors="replace")[-2000:])
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
