@@ -34,7 +34,7 @@ def valid_ae_title(title: str) -> str:
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class StorageSettings(Section):
@@ -55,14 +55,21 @@ class DatabaseSettings(Section):
     PostgreSQL: ``postgresql+psycopg://user:password@host/name``."""
 
     pool_size: Annotated[int, Field(ge=4, le=500)] = 80
+    """Most connections; more than the threads that use them."""
 
 
 class TlsSettings(Section):
     """The second DIMSE port, with TLS (PS3.15 Annex B, BCP 195 profile)."""
 
     port: Port = 2762
+    """TCP port; 0 asks the system for a free one."""
+
     certificate_file: Path
+    """Our certificate with its chain, PEM."""
+
     private_key_file: Path
+    """The certificate's private key, PEM, without a passphrase."""
+
     client_ca_file: Path | None = None
     """When given, a client must present a certificate that this CA signed."""
 
@@ -71,19 +78,29 @@ class DimseSettings(Section):
     """The C-STORE and C-ECHO acceptor."""
 
     ae_title: str = "AI_NODE"
+    """Our AE title: what a PACS calls, and what we call ourselves when we send."""
+
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for all."""
 
     port: Port = 11112
-    """0 asks the system for a free port."""
+    """TCP port; 0 asks the system for a free port."""
 
     tls: TlsSettings | None = None
+    """A second listener with TLS; absent means none."""
+
     extra_sop_classes: tuple[str, ...] = ()
     """Further Storage SOP Class UIDs to accept."""
 
     maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=16_777_216)] = 131_072
+    """Maximum length of a P-DATA PDU that we announce (PS3.8 Section D.1)."""
+
     maximum_object_bytes: Annotated[int, Field(ge=1_000_000)] = 2_000_000_000
+    """A larger data set is refused with A700H."""
+
     maximum_associations: Annotated[int, Field(ge=1, le=10_000)] = 400
+    """Open at the same time; one more is rejected as transient."""
+
     association_timeout_s: Seconds = 10.0
     """For the TLS handshake and the A-ASSOCIATE-RQ (ARTIM, PS3.8 Section 9.1.5)."""
 
@@ -100,6 +117,8 @@ class PeerSettings(Section):
     """An application entity that may send to us."""
 
     ae_title: str
+    """Its calling AE title."""
+
     addresses: tuple[str, ...] = ()
     """IP addresses or networks (CIDR) it may call from; empty means any."""
 
@@ -119,6 +138,7 @@ class AccessSettings(Section):
     """Further titles we answer to, besides `dimse.ae_title`."""
 
     peers: tuple[PeerSettings, ...] = ()
+    """Who may send; see the section *peers*."""
 
 
 class SettleSettings(Section):
@@ -128,6 +148,7 @@ class SettleSettings(Section):
     """Quiet time after the last image, once no open association carries the study."""
 
     poll_s: Seconds = 0.25
+    """How often settled studies are looked for."""
 
 
 class ReportProfile(StrEnum):
@@ -144,25 +165,47 @@ class RetrySettings(Section):
     """Exponential back-off with jitter."""
 
     first_delay_s: Seconds = 5.0
+    """Longest wait after the first failure; it doubles with every further one."""
+
     maximum_delay_s: Seconds = 3600.0
+    """Longest wait ever."""
+
     attempts: Annotated[int, Field(ge=1, le=100)] = 12
+    """After this many the job is parked for a person to look at."""
 
 
 class DimseDestination(Section):
     """A PACS reached by C-STORE."""
 
     kind: Literal["dimse"]
+    """C-STORE over an association."""
+
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    """What routes, jobs and logs call it."""
+
     host: str
+    """Name or address of the machine."""
+
     port: Annotated[int, Field(ge=1, le=65535)]
+    """Its TCP port."""
+
     ae_title: str
+    """Its AE title, which we call."""
+
     tls_ca_file: Path | None = None
     """When given, the association runs over TLS and the peer must match this CA."""
 
     tls_certificate_file: Path | None = None
+    """Our certificate for mutual TLS, PEM."""
+
     tls_private_key_file: Path | None = None
+    """Its private key, PEM."""
+
     timeout_s: Seconds = 30.0
+    """For connecting, and for every answer."""
+
     profile: ReportProfile = ReportProfile.VIEWER
+    """The form of SR that it takes: ``viewer`` or ``ihe-air``."""
 
     _title = field_validator("ae_title")(valid_ae_title)
 
@@ -171,14 +214,25 @@ class StowDestination(Section):
     """A PACS reached by STOW-RS."""
 
     kind: Literal["stow"]
+    """STOW-RS over HTTP."""
+
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    """What routes, jobs and logs call it."""
+
     url: Annotated[str, Field(pattern=r"^https?://")]
     """Base of the DICOMweb service; objects are posted to ``<url>/studies``."""
 
     username: str = ""
+    """For HTTP basic authentication; empty sends none."""
+
     password_file: Path | None = None
+    """File that holds the password, so that it is not in this one."""
+
     timeout_s: Seconds = 30.0
+    """For connecting, and for every answer."""
+
     profile: ReportProfile = ReportProfile.VIEWER
+    """The form of SR that it takes: ``viewer`` or ``ihe-air``."""
 
 
 Destination = Annotated[DimseDestination | StowDestination, Field(discriminator="kind")]
@@ -188,9 +242,17 @@ class RouteMatch(Section):
     """What an instance must be for a route to take it; an empty list matches anything."""
 
     calling_ae_titles: tuple[str, ...] = ()
+    """Who sent it."""
+
     modalities: tuple[str, ...] = ()
+    """(0008,0060) Modality."""
+
     body_parts_examined: tuple[str, ...] = ()
+    """(0018,0015) Body Part Examined, as declared."""
+
     sop_class_uids: tuple[str, ...] = ()
+    """(0008,0016) SOP Class UID."""
+
     description_pattern: str = ""
     """Regular expression searched, ignoring case, in Study and Series Description."""
 
@@ -199,10 +261,19 @@ class RouteSettings(Section):
     """The first route that matches decides; an instance that none matches is only stored."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    """What routes, jobs and logs call it."""
+
     match: RouteMatch = RouteMatch()
+    """What it takes; see the section *match*."""
+
     models: tuple[str, ...] = ("bodypart", "chest-findings")
+    """Which models look at it, by name."""
+
     destinations: tuple[str, ...] = ()
+    """Where the report goes, by name."""
+
     urgent: bool = False
+    """True puts its studies before all that are not urgent."""
 
 
 class InferenceSettings(Section):
@@ -212,10 +283,14 @@ class InferenceSettings(Section):
     """Folders that hold further model folders; the shipped models are always there."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the networks run; ``auto`` takes a GPU when there is one."""
+
     threads: Annotated[int, Field(ge=0)] = 0
     """Compute threads; 0 means one per core."""
 
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    """Most images in one forward pass."""
+
     batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
     """How long a batch waits for company."""
 
@@ -223,6 +298,8 @@ class InferenceSettings(Section):
     """Images decoded at the same time."""
 
     maximum_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    """A larger image is not decoded; the report says so."""
+
     region_map_file: Path | None = None
     """A site's own words for body parts, laid over the shipped table."""
 
@@ -234,8 +311,14 @@ class PipelineSettings(Section):
     """Beyond this many images waiting for analysis, C-STORE responses are slowed."""
 
     maximum_slowdown_s: Seconds = 5.0
+    """Longest that one response is held back."""
+
     retry: RetrySettings = RetrySettings()
+    """Exponential back-off; see the section *retry*."""
+
     reconcile_s: Seconds = 60.0
+    """How often work that does not advance is looked for."""
+
     drain_s: Seconds = 30.0
     """On SIGTERM: how long work under way may take to end."""
 
@@ -244,21 +327,33 @@ class ReportSettings(Section):
     """What the report objects say of their maker."""
 
     manufacturer: str = "Open DICOM AI Node"
+    """(0008,0070) Manufacturer of the report objects."""
+
     institution_uid_root: str = ""
     """Reserved UID root of the site; empty derives UIDs under 2.25 (PS3.5 Section B.2)."""
 
     sr_series_number: Annotated[int, Field(ge=1, le=999_999)] = 9001
+    """(0020,0011) Series Number of the SR."""
+
     sc_series_number: Annotated[int, Field(ge=1, le=999_999)] = 9002
+    """(0020,0011) Series Number of the heat maps."""
+
     sc_long_side_pixels: Annotated[int, Field(ge=128, le=4096)] = 1280
-    language: Literal["en-US"] = "en-US"
+    """Longest side of a heat map; a larger image is shrunk."""
 
 
 class WebSettings(Section):
     """HTTP: STOW-RS, health, metrics."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
+
     port: Port = 8042
+    """TCP port; 0 asks the system for a free one."""
+
     stow_enabled: bool = True
+    """Receive by STOW-RS at ``/dicom-web/studies``."""
+
     stow_token_file: Path | None = None
     """When given, STOW-RS asks for this bearer token."""
 
@@ -267,7 +362,10 @@ class LogSettings(Section):
     """Structured logs on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+
     format: Literal["json", "console"] = "json"
+    """``console`` is for reading by eye."""
 
 
 class NodeSettings(Section):

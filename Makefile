@@ -1,0 +1,45 @@
+# Two commands do all set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+XRAY_DATA ?= ../shared/data
+
+.PHONY: install demo test check full lint models bench clean
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install            ## run the node on sample studies and show what came back
+	$(BIN)/dicom-node demo
+
+test: install            ## the whole suite; tests whose outside peer is missing are skipped
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint              ## the fast loop, under two minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not peer and not data"
+
+full: lint               ## everything: peers are required, not skipped
+	REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+models: install          ## retrain both shipped models from the real images (hours, resumable)
+	$(BIN)/pip install --quiet --editable '.[train]'
+	$(BIN)/python -m inference.training.bodypart --data $(XRAY_DATA) --out inference/models/bodypart
+	$(BIN)/python -m inference.training.chest --data $(XRAY_DATA) --out inference/models/chest-findings
+
+bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
+	$(BIN)/python -m tests.bench.bench_receive
+	$(BIN)/python -m tests.bench.bench_report
+
+clean:
+	rm -rf $(VENV) build dist .work *.egg-info .pytest_cache .mypy_cache .ruff_cache

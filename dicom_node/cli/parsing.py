@@ -1,0 +1,24 @@
+"""What the command modules share: the type of a command group, and output as JSON."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = Any
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def print_json_lines(documents: Iterable[dict[str, Any]]) -> None:
+    """Print each document on a line of its own."""
+    for document in documents:
+        json.dump(document, sys.stdout, ensure_ascii=False, sort_keys=True, default=str)
+        sys.stdout.write("\n")

@@ -1,0 +1,141 @@
+"""The step *analyse*: one instance through the models; results and audit in one transaction."""
+
+from dataclasses import dataclass
+
+import structlog
+
+from audit.clock import Clock
+from audit.errors import Fault
+from audit.metrics import Metrics
+from audit.store import append
+from dicom_node.config.settings import RouteSettings
+from dicom_node.pipeline.part10 import content_sha256, read_header
+from dicom_node.pipeline.records import Recorder
+from dicom_node.pipeline.result import result_document
+from dicom_node.pipeline.work import Work
+from inference.regions import RegionMap
+from inference.service import InferenceService
+from inference.types import ImageAnalysis, ImageVerdict, Outcome, Prediction, Task
+from inference.verify import expectation, judge
+from storage.files import FileStore
+from storage.index import InstanceRow, instance
+from storage.jobs import JobRow
+from storage.results import insert_result, reopen_report
+from storage.session import Database
+
+log = structlog.get_logger()
+
+
+class DamagedFile(Fault):
+    """The stored bytes are not the bytes that were received."""
+
+    code = "storage.file.damaged"
+
+
+class UnknownRoute(Fault):
+    """An instance came by a route that the configuration no longer has."""
+
+    code = "config.route.unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyseParts:
+    """What the step works with; built by the composition root."""
+
+    database: Database
+    files: FileStore
+    inference: InferenceService
+    regions: RegionMap
+    routes: tuple[RouteSettings, ...]
+    work: Work
+    recorder: Recorder
+    clock: Clock
+    metrics: Metrics
+
+
+class Analyse:
+    """Runs the models of the instance's route on it."""
+
+    def __init__(self, parts: AnalyseParts) -> None:
+        self._parts = parts
+
+    def __call__(self, job: JobRow) -> None:
+        """Analyse the instance of `job` and keep what was found.
+
+        Raises
+        ------
+        DamagedFile
+            The stored file's data set no longer has the sha256 it was received with.
+        UnknownRoute
+            The route of the instance is not in the configuration any more.
+        """
+        parts = self._parts
+        with parts.database.reading() as connection:
+            row = instance(connection, int(job.key.partition(":")[2]))
+        path = parts.files.absolute(row.path)
+        if content_sha256(path) != row.content_sha256:
+            raise DamagedFile("the stored data set differs from the one received")
+        route = next((r for r in parts.routes if r.name == row.route), None)
+        if route is None:
+            raise UnknownRoute("the route of this instance is not configured any more")
+        analysis = parts.inference.analyse(path, route.models)
+        header = read_header(path)
+        verdict = self._verdict(header, analysis)
+        entries = {
+            prediction.model.name: parts.recorder.prediction(
+                row, header, analysis, prediction, verdict_of(prediction, verdict)
+            )
+            for prediction in analysis.predictions
+        }
+        with parts.database.transaction() as connection:
+            for prediction in analysis.predictions:
+                entry = entries[prediction.model.name]
+                if insert_result(
+                    connection,
+                    instance_id=row.id,
+                    prediction=prediction,
+                    document=result_document(
+                        analysis, prediction, verdict_of(prediction, verdict)
+                    ),
+                    audit_id=entry.audit_id,
+                    now=parts.clock.now(),
+                ):
+                    append(connection, entry)
+            reopen_report(connection, study_id=row.study_id, received_at=row.received_at)
+            parts.work.finish(connection, job.key)
+        self._tell(row, analysis, verdict)
+
+    def _verdict(self, header: object, analysis: ImageAnalysis) -> ImageVerdict | None:
+        seen = analysis.prediction(Task.BODY_PART)
+        if seen is None or seen.outcome is not Outcome.PREDICTED:
+            return None
+        expected = expectation(header, self._parts.regions)
+        manifest = self._parts.inference.manifest(seen.model.name)
+        return judge(expected, seen, manifest.labels, self._parts.regions)
+
+    def _tell(
+        self, row: InstanceRow, analysis: ImageAnalysis, verdict: ImageVerdict | None
+    ) -> None:
+        for prediction in analysis.predictions:
+            self._parts.metrics.count(
+                "predictions_total",
+                model=prediction.model.name,
+                outcome=prediction.outcome.value,
+            )
+        if verdict is not None:
+            self._parts.metrics.count(
+                "verdicts_total",
+                verdict=verdict.verdict.value,
+                calling_ae_title=row.calling_ae_title,
+            )
+        log.info(
+            "pipeline.instance.analysed",
+            instance_id=row.id,
+            verdict=verdict.verdict.value if verdict is not None else "",
+            outcomes={p.model.name: p.outcome.value for p in analysis.predictions},
+        )
+
+
+def verdict_of(prediction: Prediction, verdict: ImageVerdict | None) -> ImageVerdict | None:
+    """Return the verdict where it belongs to `prediction`: the body-part model's row."""
+    return verdict if prediction.model.task is Task.BODY_PART else None

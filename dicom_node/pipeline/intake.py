@@ -1,0 +1,205 @@
+"""The intake: a received file becomes durable, filed and queued, or nothing at all.
+
+Bytes first, row second, answer last: the file is fsynced and renamed, then one
+transaction writes its row and enqueues its analysis, and only then does the caller hear
+of success. A crash between the two leaves a file without a row, which the sweep removes.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+from sqlalchemy import Connection
+
+from audit.clock import Clock
+from audit.errors import NodeError
+from audit.metrics import Metrics
+from audit.records import instance_revised
+from audit.store import append
+from dicom_node.config.settings import NodeSettings
+from dicom_node.core.access import AccessPolicy
+from dicom_node.core.pressure import slowdown_s
+from dicom_node.core.routing import choose_route, is_urgent, routed_instance
+from dicom_node.pipeline.presence import Presence
+from dicom_node.pipeline.receiving import Caller, Carriage, ReceiptKind, ReceivedFile
+from dicom_node.pipeline.work import Work, analyse_key
+from storage.commit import GroupCommitter
+from storage.files import FileStore
+from storage.index import Filed, NewInstance, file_instance, new_instance_from_header
+from storage.states import JobKind
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeParts:
+    """What the intake works with; built by the composition root."""
+
+    settings: NodeSettings
+    access: AccessPolicy
+    storage_classes: frozenset[str]
+    files: FileStore
+    committer: GroupCommitter
+    work: Work
+    presence: Presence
+    clock: Clock
+    metrics: Metrics
+
+
+class Intake:
+    """The one way in, for every receiving service."""
+
+    def __init__(self, parts: IntakeParts) -> None:
+        self._parts = parts
+        self._waiting = 0
+        self._waiting_lock = threading.Lock()
+
+    @property
+    def storage_classes(self) -> Collection[str]:
+        """The Storage SOP Class UIDs that the node accepts."""
+        return self._parts.storage_classes
+
+    def admits(self, caller: Caller) -> str | None:
+        """Return None when `caller` may send, else the name of the rule it breaks."""
+        return self._parts.access.breach(
+            calling_ae_title=caller.calling_ae_title,
+            called_ae_title=caller.called_ae_title,
+            address=caller.address,
+        )
+
+    def open(self, caller: Caller) -> Carriage:
+        """Begin to receive from `caller`."""
+        return _Carriage(self, self._parts.presence, caller)
+
+    def temporary_path(self) -> Path:
+        """Return a new path in the store's temporary folder."""
+        return self._parts.files.temporary_path()
+
+    def set_waiting(self, images: int) -> None:
+        """Tell the intake how many images wait for analysis (the scheduler does)."""
+        with self._waiting_lock:
+            self._waiting = images
+
+    def receive(self, file: ReceivedFile, caller: Caller) -> ReceiptKind:
+        """Make `file` durable and file it; see `receiving.Carriage.receive`."""
+        try:
+            kind = self._receive(file, caller)
+        except BaseException:
+            file.path.unlink(missing_ok=True)
+            raise
+        pipeline = self._parts.settings.pipeline
+        pause_s = slowdown_s(
+            self._waiting, pipeline.maximum_waiting_images, pipeline.maximum_slowdown_s
+        )
+        if pause_s > 0:
+            self._parts.metrics.count("intake_slowdown_seconds_total", pause_s)
+            time.sleep(pause_s)
+        return kind
+
+    def _receive(self, file: ReceivedFile, caller: Caller) -> ReceiptKind:
+        parts = self._parts
+        described = routed_instance(
+            file.header,
+            calling_ae_title=caller.calling_ae_title,
+            sop_class_uid=file.sop_class_uid,
+        )
+        route = choose_route(parts.settings.routes, described)
+        name = uuid.uuid4().hex
+        relative = f"instances/{name[:2]}/{name[2:4]}/{name}.dcm"
+        new = new_instance_from_header(
+            file.header,
+            sop_class_uid=file.sop_class_uid,
+            sop_instance_uid=file.sop_instance_uid,
+            transfer_syntax_uid=file.transfer_syntax_uid,
+            content_sha256=file.content_sha256,
+            size_bytes=file.size_bytes,
+            path=relative,
+            calling_ae_title=caller.calling_ae_title,
+            route=route.name if route is not None else "",
+            urgent=is_urgent(file.header, route),
+            received_at=parts.clock.now(),
+        )
+        parts.files.adopt(file.path, relative)
+        try:
+            filed = parts.committer.submit(lambda connection: self._file(connection, new, caller))
+        except NodeError:
+            parts.files.remove(relative)
+            raise
+        kind = ReceiptKind(filed.kind)
+        if kind is ReceiptKind.DUPLICATE:
+            parts.files.remove(relative)
+        log.info(
+            "intake.instance.received",
+            correlation_id=filed.correlation_id,
+            instance_id=filed.instance_id,
+            receipt=kind.value,
+            route=new.route,
+            calling_ae_title=caller.calling_ae_title,
+            protocol=caller.protocol,
+            size_bytes=file.size_bytes,
+        )
+        return kind
+
+    def _file(self, connection: Connection, new: NewInstance, caller: Caller) -> Filed:
+        filed = file_instance(connection, new)
+        if filed.kind == ReceiptKind.DUPLICATE:
+            return filed
+        if new.route:
+            self._parts.work.begin(
+                connection,
+                key=analyse_key(filed.instance_id),
+                kind=JobKind.ANALYSE,
+                queue=JobKind.ANALYSE,
+                study_id=filed.study_id,
+                urgent=new.urgent,
+            )
+        if filed.kind == ReceiptKind.REVISION:
+            append(
+                connection,
+                instance_revised(
+                    instance_id=filed.instance_id,
+                    revision=filed.revision,
+                    study_instance_uid=new.study_instance_uid,
+                    sop_instance_uid=new.sop_instance_uid,
+                    content_sha256=new.content_sha256,
+                    calling_ae_title=caller.calling_ae_title,
+                    recorded_at=new.received_at,
+                ),
+            )
+        return filed
+
+
+class _Carriage:
+    """One association's or request's passage; see `receiving.Carriage`."""
+
+    def __init__(self, intake: Intake, presence: Presence, caller: Caller) -> None:
+        self._intake = intake
+        self._presence = presence
+        self._caller = caller
+        self._studies: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for study_instance_uid in self._studies:
+            self._presence.leave(study_instance_uid)
+        self._studies.clear()
+
+    def receive(self, file: ReceivedFile) -> ReceiptKind:
+        study_instance_uid = str(file.header.get("StudyInstanceUID", ""))
+        if study_instance_uid not in self._studies:
+            self._studies.add(study_instance_uid)
+            self._presence.enter(study_instance_uid)
+        return self._intake.receive(file, self._caller)

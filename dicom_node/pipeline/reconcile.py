@@ -1,0 +1,104 @@
+"""Brings domain rows that do not advance back to the engine; the net under every crash."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from audit.clock import Clock
+from audit.errors import Fault
+from audit.metrics import Metrics
+from dicom_node.pipeline.work import Work
+from storage import executors, jobs
+from storage.files import FileStore
+from storage.index import known_paths
+from storage.session import Database
+from storage.work import WorkEngine
+
+log = structlog.get_logger()
+
+OVERDUE_S = 30.0
+"""How long past its due time a job is left alone before it is looked at."""
+
+DEAD_AFTER_S = 30.0
+"""Silence after which another process's work is taken over."""
+
+ORPHAN_AGE_S = 3600.0
+"""Files without a row are younger than this while their transaction is under way."""
+
+KEEP_FINISHED = timedelta(days=1)
+
+
+class StepVanished(Fault):
+    """The engine ended the attempt without an outcome (it crashed the process too often)."""
+
+    code = "engine.attempt.vanished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileParts:
+    """What the use case works with; built by the composition root."""
+
+    database: Database
+    engine: WorkEngine
+    work: Work
+    files: FileStore
+    executor_id: str
+    clock: Clock
+    metrics: Metrics
+
+
+class Reconcile:
+    """One pass over everything that should have moved."""
+
+    def __init__(self, parts: ReconcileParts) -> None:
+        self._parts = parts
+
+    def __call__(self) -> None:
+        """Take over dead executors' work, re-enqueue lost jobs, remove orphan files."""
+        self._adopt_dead()
+        self._requeue_lost()
+        self._sweep_orphans()
+        self._parts.engine.garbage_collect(self._parts.clock.now() - KEEP_FINISHED)
+
+    def _adopt_dead(self) -> None:
+        parts = self._parts
+        with parts.database.transaction() as connection:
+            dead = executors.dead(connection, parts.clock.now(), timeout_s=DEAD_AFTER_S)
+        others = [executor for executor in dead if executor != parts.executor_id]
+        if others:
+            adopted = parts.engine.adopt(others)
+            log.warning("reconcile.executors.adopted", executors=len(others), workflows=adopted)
+
+    def _requeue_lost(self) -> None:
+        parts = self._parts
+        with parts.database.reading() as connection:
+            late = jobs.overdue(connection, parts.clock.now(), OVERDUE_S)
+        for job in late:
+            active = parts.engine.active(job.key, job.attempt)
+            if active:
+                continue
+            if active is None:
+                with parts.database.transaction() as connection:
+                    parts.engine.enqueue(
+                        connection,
+                        job_key=job.key,
+                        attempt=job.attempt,
+                        queue=job.queue,
+                        urgent=job.urgent,
+                    )
+            else:
+                parts.work.fail(job, StepVanished("the attempt ended without an outcome"))
+            parts.metrics.count("reconciled_jobs_total", kind=job.kind)
+            log.warning("reconcile.job.requeued", job_key=job.key, attempt=job.attempt)
+
+    def _sweep_orphans(self) -> None:
+        parts = self._parts
+
+        def known(paths: list[str]) -> set[str]:
+            with parts.database.reading() as connection:
+                return known_paths(connection, paths)
+
+        for orphan in parts.files.orphans(known, older_than_s=ORPHAN_AGE_S):
+            parts.files.remove(orphan)
+            log.info("reconcile.orphan.removed")

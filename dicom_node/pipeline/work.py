@@ -1,0 +1,185 @@
+"""Jobs and the engine as one thing: what is begun is queued in the same transaction."""
+
+import random
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import Connection
+
+from audit.clock import Clock
+from audit.errors import Disposition, NodeError
+from audit.metrics import Metrics
+from audit.records import job_changed
+from audit.store import append
+from dicom_node.config.settings import RetrySettings
+from dicom_node.core.retry import delay_s
+from storage import jobs
+from storage.jobs import JobRow
+from storage.session import Database
+from storage.states import JobKind, JobState
+from storage.work import WorkEngine
+
+log = structlog.get_logger()
+
+
+def analyse_key(instance_id: int) -> str:
+    """Return the key of the job that analyses an instance."""
+    return f"{JobKind.ANALYSE}:{instance_id}"
+
+
+def report_key(study_id: int, revision: int) -> str:
+    """Return the key of the job that writes a report revision."""
+    return f"{JobKind.REPORT}:{study_id}:{revision}"
+
+
+def deliver_key(report_id: int, destination: str) -> str:
+    """Return the key of the job that sends a report to a destination."""
+    return f"{JobKind.DELIVER}:{report_id}:{destination}"
+
+
+def deliver_queue(destination: str) -> str:
+    """Return the queue of a destination: each has its own, so none blocks another."""
+    return f"{JobKind.DELIVER}:{destination}"
+
+
+class Work:
+    """Begins, ends, retries and parks jobs."""
+
+    def __init__(
+        self,
+        database: Database,
+        engine: WorkEngine,
+        retry: RetrySettings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._engine = engine
+        self._retry = retry
+        self._clock = clock
+        self._metrics = metrics
+        self._random = random.Random()  # noqa: S311 - spreads retries; guards nothing
+
+    def begin(
+        self,
+        connection: Connection,
+        *,
+        key: str,
+        kind: JobKind,
+        queue: str,
+        study_id: int,
+        urgent: bool,
+    ) -> bool:
+        """Create and queue a job in the caller's transaction; False when it exists."""
+        now = self._clock.now()
+        fresh = jobs.create(
+            connection,
+            key=key,
+            kind=kind,
+            queue=queue,
+            study_id=study_id,
+            urgent=urgent,
+            now=now,
+        )
+        if fresh:
+            self._engine.enqueue(connection, job_key=key, attempt=1, queue=queue, urgent=urgent)
+        return fresh
+
+    def finish(self, connection: Connection, key: str) -> None:
+        """Mark a job done, in the transaction of its effect."""
+        jobs.finish(connection, key, self._clock.now())
+
+    def fail(self, job: JobRow, error: BaseException) -> None:
+        """Try a job again later, or park it with the reason.
+
+        Errors that this product did not raise on purpose are taken as transient: a bug
+        that always fires ends parked, with its class name as the reason.
+        """
+        code = error.code if isinstance(error, NodeError) else "node.unexpected"
+        reason = str(error) if isinstance(error, NodeError) else type(error).__name__
+        retryable = not isinstance(error, NodeError) or error.disposition is Disposition.RETRY
+        tried = job.attempt - job.first_attempt + 1
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            if retryable and tried < self._retry.attempts:
+                wait_s = delay_s(tried, self._retry, self._random.random())
+                jobs.retry(
+                    connection,
+                    job.key,
+                    attempt_from=job.attempt,
+                    due_at=now + timedelta(seconds=wait_s),
+                    error_code=code,
+                    error=reason,
+                    now=now,
+                )
+                self._engine.enqueue(
+                    connection,
+                    job_key=job.key,
+                    attempt=job.attempt + 1,
+                    queue=job.queue,
+                    urgent=job.urgent,
+                    delay_s=wait_s,
+                )
+                outcome = "retried"
+            else:
+                jobs.park(connection, job.key, error_code=code, error=reason, now=now)
+                append(
+                    connection,
+                    job_changed(
+                        job_key=job.key,
+                        attempt=job.attempt,
+                        change="parked",
+                        error_code=code,
+                        error=reason,
+                        actor="node",
+                        recorded_at=now,
+                    ),
+                )
+                outcome = "parked"
+        self._metrics.count("job_failures_total", kind=job.kind, outcome=outcome, error_code=code)
+        log.warning(
+            "pipeline.job.failed",
+            job_key=job.key,
+            attempt=job.attempt,
+            outcome=outcome,
+            error_code=code,
+        )
+
+    def redrive(self, key: str, *, actor: str) -> bool:
+        """Queue a parked job again, on a person's word; False when it is not parked."""
+        return self._by_hand(key, actor=actor, wanted=JobState.QUEUED)
+
+    def discard(self, key: str, *, actor: str) -> bool:
+        """Give a parked job up, on a person's word; False when it is not parked."""
+        return self._by_hand(key, actor=actor, wanted=JobState.DISCARDED)
+
+    def _by_hand(self, key: str, *, actor: str, wanted: JobState) -> bool:
+        now = self._clock.now()
+        with self._database.transaction() as connection:
+            job = jobs.get(connection, key)
+            if job is None or job.state is not JobState.PARKED:
+                return False
+            if wanted is JobState.QUEUED:
+                attempt = jobs.redrive(connection, key, now)
+                self._engine.enqueue(
+                    connection,
+                    job_key=key,
+                    attempt=attempt,
+                    queue=job.queue,
+                    urgent=job.urgent,
+                )
+            else:
+                jobs.discard(connection, key, now)
+            append(
+                connection,
+                job_changed(
+                    job_key=key,
+                    attempt=job.attempt,
+                    change="re-driven" if wanted is JobState.QUEUED else "discarded",
+                    error_code=job.error_code,
+                    error=job.error,
+                    actor=actor,
+                    recorded_at=now,
+                ),
+            )
+        return True

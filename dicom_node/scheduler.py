@@ -1,0 +1,56 @@
+"""APScheduler, kept to calling use cases at intervals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from audit.errors import NodeError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """A use case and how often it runs, in seconds."""
+
+    name: str
+    every_s: float
+    run: Callable[[], object]
+
+
+class Scheduler:
+    """Runs each use case in its own slot; a run that overlaps the next is not doubled."""
+
+    def __init__(self, periodics: Sequence[Periodic]) -> None:
+        self._scheduler = BackgroundScheduler(
+            timezone="UTC",
+            executors={"default": ThreadPoolExecutor(max(1, len(periodics)))},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        for periodic in periodics:
+            self._scheduler.add_job(
+                _guarded(periodic), "interval", seconds=periodic.every_s, id=periodic.name
+            )
+
+    def start(self) -> None:
+        """Begin; the first runs come after one interval each."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Begin no further run and wait for those under way."""
+        self._scheduler.shutdown(wait=True)
+
+
+def _guarded(periodic: Periodic) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            periodic.run()
+        except NodeError as error:
+            log.warning("scheduler.run.failed", task=periodic.name, error_code=error.code)
+        except Exception as error:  # noqa: BLE001 - one failed run must not end the next ones
+            log.exception("scheduler.run.crashed", task=periodic.name, error=type(error).__name__)
+
+    return run

@@ -1,0 +1,72 @@
+"""The configuration is validated whole, and its page is what the code says."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.errors import InvalidConfiguration
+from dicom_node.config.describe import describe
+from dicom_node.config.load import load, validate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    settings = load(ROOT / "config.yaml")
+
+    assert settings.routes[0].destinations == ("pacs",)
+    assert settings.database_url.endswith("node-data/node.db")
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    with pytest.raises(InvalidConfiguration) as failure:
+        validate(
+            {
+                "dimse": {"ae_title": "", "prot": 1, "port": True},
+                "destinations": [{"kind": "dimse", "name": "pacs", "host": "h", "port": 1}],
+            }
+        )
+
+    assert sorted(failure.value.problems) == [
+        "destinations.0.dimse.ae_title: is required",
+        "dimse.ae_title: must be a valid AE value (PS3.5 Section 6.2)",
+        "dimse.port: input should be a valid integer",
+        "dimse.prot: unknown key",
+    ]
+
+
+def test_a_route_to_nowhere_is_refused() -> None:
+    with pytest.raises(InvalidConfiguration, match="unknown destination 'pacs'"):
+        validate({"routes": [{"name": "r", "destinations": ["pacs"]}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "is not valid YAML at line 1"),
+        ("- 1", "must be a mapping of sections"),
+        ("log: {level: loud}", "log.level: input should be"),
+    ],
+)
+def test_a_bad_file_is_explained(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+
+    with pytest.raises(InvalidConfiguration, match=problem):
+        load(path)
+
+
+def test_a_missing_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match="cannot be read"):
+        load(tmp_path / "none.yaml")
+
+
+def test_no_problem_repeats_a_value() -> None:
+    with pytest.raises(InvalidConfiguration) as failure:
+        validate({"database": {"url": 5, "pool_size": "hunter2"}, "secret": "hunter2"})
+
+    assert "hunter2" not in str(failure.value)
+
+
+def test_the_documentation_is_what_the_settings_say() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == describe()
