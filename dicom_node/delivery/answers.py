@@ -71,9 +71,7 @@ def store_status(sop_instance_uid: str, status: int) -> SendStatus:
 
 
 def http_outcome(status_code: int) -> Outcome:
-    """Return what the HTTP status of a store transaction means where no list says more."""
-    if HTTPStatus.OK <= status_code < HTTPStatus.MULTIPLE_CHOICES:
-        return Outcome.DELIVERED
+    """Return what an HTTP status other than 2xx means for every object of the request."""
     if status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or status_code in _PASSING_HTTP:
         return Outcome.FAILED
     return Outcome.REFUSED

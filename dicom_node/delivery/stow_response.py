@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from dicom_node.delivery.answers import (
@@ -28,15 +29,20 @@ def read_response(
 ) -> list[SendStatus]:
     """Return one status for each object that was sent, in order.
 
-    Where the answer lists instances, the list decides and an object it leaves out counts
-    as not stored. Where it lists none, the HTTP status decides for all alike.
+    Only the list of instances in the answer says that one was stored. A 2xx without it (a
+    log-in page, a part that the server skipped) promises nothing: `NOT_ACKNOWLEDGED`.
+    Without a list, any other HTTP status decides for all alike.
     """
     module = _parse(body) if status_code in _LISTED_CODES else {}
     stored = _items(module, REFERENCED_SOP_SEQUENCE)
     failed = _items(module, FAILED_SOP_SEQUENCE)
-    if not stored and not failed:
+    if not stored and not failed and not _is_success(status_code):
         return all_alike(sop_instance_uids, http_outcome(status_code), f"HTTP {status_code}")
     return [_one(uid, stored, failed, status_code) for uid in sop_instance_uids]
+
+
+def _is_success(status_code: int) -> bool:
+    return HTTPStatus.OK <= status_code < HTTPStatus.MULTIPLE_CHOICES
 
 
 def _one(

@@ -127,7 +127,7 @@ class _Multipart:
         self._boundary = uuid.uuid4().hex
 
     def headers(self) -> dict[str, str]:
-        length = sum(len(self._head(i)) + i.path.stat().st_size + 2 for i in self._objects)
+        length = sum(len(self._head()) + i.path.stat().st_size + 2 for i in self._objects)
         return {
             "Content-Type": f'multipart/related; type="application/dicom"; '
             f"boundary={self._boundary}",
@@ -137,18 +137,16 @@ class _Multipart:
 
     def stream(self) -> Iterator[bytes]:
         for item in self._objects:
-            yield self._head(item)
+            yield self._head()
             with item.path.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     yield chunk
             yield b"\r\n"
         yield self._end()
 
-    def _head(self, item: OutgoingObject) -> bytes:
-        return (
-            f"--{self._boundary}\r\n"
-            f"Content-Type: application/dicom; transfer-syntax={item.transfer_syntax_uid}\r\n\r\n"
-        ).encode("ascii")
+    def _head(self) -> bytes:
+        # No transfer-syntax parameter: Orthanc 1.10 then skips the part, and answers 200.
+        return f"--{self._boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode("ascii")
 
     def _end(self) -> bytes:
         return f"--{self._boundary}--\r\n".encode("ascii")
