@@ -1,0 +1,245 @@
+"""The engine behind a port: it calls a handler for every enqueued (job key, attempt).
+
+DBOS Transact carries the work; nothing outside this module imports it (see
+``docs/decisions/dbos.md``). What callers may rely on:
+
+* `WorkEngine.enqueue` takes part in the caller's transaction: no commit, no work;
+* one enqueued attempt runs at least once and, while nobody crashes, exactly once; after
+  a crash it runs again, so the handler must find out from the job's row whether there is
+  anything left to do;
+* urgent work of a queue runs before the rest of it, and older before newer.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from dbos import EnqueueOptions
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit.errors import Fault
+from storage import engine
+from storage.engine import EngineMisused
+from storage.session import Database, translate
+
+_URGENT, _ROUTINE = 1, 10
+_LIVE = ["ENQUEUED", "PENDING", "DELAYED"]
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_CHUNK = 500
+
+Handler = Callable[[str, int], None]
+log = structlog.get_logger()
+
+
+class HandlerFailed(Fault):
+    """A handler let an error out: a bug, for handlers turn errors into retries."""
+
+    code = "storage.engine.handler_failed"
+
+
+class WorkEngine:
+    """Queues of work, and the threads of this process that run it.
+
+    A process that only enqueues never calls `start`.
+
+    Parameters
+    ----------
+    database : Database
+        The engine lives in it, and uses its connections: one for each thread and queue.
+    executor_id : str
+        Name of this process, unique at any moment and the same after a restart: by it a
+        restarted process finds what it had under way (see `storage.executors`).
+    """
+
+    def __init__(self, database: Database, *, executor_id: str) -> None:
+        self._database = database
+        self._executor_id = executor_id
+        self._client = engine.client(database.engine)
+        self._running = 0
+        self._counting = threading.Lock()
+        self._started = False
+
+    def enqueue(
+        self,
+        connection: Connection,
+        *,
+        job_key: str,
+        attempt: int,
+        queue: str,
+        urgent: bool,
+        delay_s: float = 0,
+    ) -> None:
+        """Have the handler called with (`job_key`, `attempt`), once `connection` commits.
+
+        An attempt that was enqueued before is not enqueued again. A delay is kept to
+        within about a second.
+        """
+        options: EnqueueOptions = {
+            "workflow_name": engine.WORKFLOW,
+            "workflow_id": _workflow_id(job_key, attempt),
+            "queue_name": queue,
+            "app_version": engine.APPLICATION_VERSION,
+            "priority": _URGENT if urgent else _ROUTINE,
+        }
+        if delay_s > 0:
+            options["delay_seconds"] = delay_s
+        self._client.enqueue_in_transaction(connection, options, job_key, attempt)
+
+    def start(self, handler: Handler, queues: Mapping[str, int]) -> None:
+        """Begin to run work; what this executor had under way when it died comes first.
+
+        Parameters
+        ----------
+        handler : callable
+            Called with (job key, attempt) in a thread of its own. It does one domain
+            transaction and turns errors into retries; an error that it lets out is
+            logged, and the reconciler will find the job.
+        queues : mapping
+            Name to the number of handlers that run at once in one process. The number
+            is kept in the database: of several processes the last to start decides it.
+
+        Raises
+        ------
+        EngineMisused
+            When an engine runs in this process already.
+        DatabaseAway
+            When the database cannot be reached.
+        """
+        with self._translated():
+            engine.launch(self._database.engine, self._executor_id, self._guarded(handler), queues)
+        self._started = True
+        log.info("storage.engine.started", executor_id=self._executor_id, queues=sorted(queues))
+
+    def stop(self, drain_s: float) -> bool:
+        """Take no more work, let handlers end, and shut down.
+
+        Parameters
+        ----------
+        drain_s : float
+            Seconds to wait for handlers; what runs longer runs again after a restart.
+
+        Returns
+        -------
+        bool
+            Whether every handler has ended.
+        """
+        if not self._started:
+            return True
+        engine.shut_down(drain_s)
+        self._started = False
+        with self._counting:
+            drained = self._running == 0
+        log.info("storage.engine.stopped", executor_id=self._executor_id, drained=drained)
+        return drained
+
+    def active(self, job_key: str, attempt: int) -> bool | None:
+        """Tell whether the attempt is waiting, delayed or running somewhere.
+
+        Returns
+        -------
+        bool or None
+            False when it has ended, well or not; None when it was never enqueued, or
+            ended so long ago that it was removed.
+        """
+        workflow_id = _workflow_id(job_key, attempt)
+        with self._translated():
+            found = self._client.list_workflows(
+                workflow_ids=[workflow_id], load_input=False, load_output=False
+            )
+        return found[0].status in _LIVE if found else None
+
+    def lost(self, attempts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Return those of `attempts`, (job key, attempt) pairs, that are not `active`."""
+        wanted = {_workflow_id(key, attempt): (key, attempt) for key, attempt in attempts}
+        for chunk in _chunks(list(wanted)):
+            with self._translated():
+                found = self._client.list_workflows(
+                    workflow_ids=chunk, status=_LIVE, load_input=False, load_output=False
+                )
+            for workflow in found:
+                del wanted[workflow.workflow_id]
+        return list(wanted.values())
+
+    def adopt(self, executor_ids: Sequence[str]) -> int:
+        """Put the unfinished work of dead executors back on its queues, for anybody.
+
+        Doing so twice, or from two processes, changes nothing more.
+
+        Returns
+        -------
+        int
+            How many attempts were put back.
+
+        Raises
+        ------
+        EngineMisused
+            When this engine is not running, or is named among the dead.
+        """
+        if not self._started or self._executor_id in executor_ids:
+            raise EngineMisused("only a running engine adopts, and never its own work")
+        with self._translated():
+            adopted = engine.recover(executor_ids)
+        log.warning("storage.engine.adopted", executor_ids=sorted(executor_ids), count=adopted)
+        return adopted
+
+    def garbage_collect(self, older_than_s: float) -> int:
+        """Remove what ended more than `older_than_s` seconds ago; return how much."""
+        before = (datetime.now(UTC) - timedelta(seconds=older_than_s)).isoformat()
+        swept = 0
+        while True:
+            with self._translated():
+                ended = self._client.list_workflows(
+                    status=_ENDED,
+                    completed_before=before,
+                    limit=_CHUNK,
+                    load_input=False,
+                    load_output=False,
+                )
+                if ended:
+                    self._client.delete_workflows([each.workflow_id for each in ended])
+            swept += len(ended)
+            if len(ended) < _CHUNK:
+                return swept
+
+    def _guarded(self, handler: Handler) -> Handler:
+        def job(job_key: str, attempt: int) -> None:
+            with self._counting:
+                self._running += 1
+            try:
+                handler(job_key, attempt)
+            except Exception as error:  # noqa: BLE001 - the last resort; logged and re-raised
+                log.error(
+                    "storage.handler.failed",
+                    job_key=job_key,
+                    attempt=attempt,
+                    error_type=type(error).__name__,
+                )
+                # The engine keeps an error's text; another's text may name a patient.
+                raise HandlerFailed("the handler let an error out") from None
+            finally:
+                with self._counting:
+                    self._running -= 1
+
+        return job
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            meaning = translate(error)
+            if meaning is None:
+                raise
+            raise meaning from error
+
+
+def _workflow_id(job_key: str, attempt: int) -> str:
+    return f"{job_key}#{attempt}"
+
+
+def _chunks(items: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
