@@ -190,6 +190,7 @@ class Writer:
         actor: str,
         error_code: str,
         recorded_at: datetime,
+        error: str = "",
         subject: Subject | None = None,
     ) -> Entry:
         """Record that a job was ``parked``, ``redriven`` or ``discarded``, and by whom."""
@@ -200,6 +201,7 @@ class Writer:
             "outcome": change,
             "actor": actor,
             "error_code": error_code,
+            "error": error,
         }
         key = f"job:{job_key}:{attempt}:{change}"
         return self._entry(RecordKind.JOB_CHANGED, key, recorded_at, body)

@@ -13,7 +13,7 @@ DBOS Transact carries the work; nothing outside this module imports it (see
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 from dbos import EnqueueOptions
@@ -185,10 +185,10 @@ class WorkEngine:
         log.warning("storage.engine.adopted", executor_ids=sorted(executor_ids), count=adopted)
         return adopted
 
-    def garbage_collect(self, older_than_s: float) -> int:
-        """Remove what ended more than `older_than_s` seconds ago; return how much."""
-        before = (datetime.now(UTC) - timedelta(seconds=older_than_s)).isoformat()
-        swept = 0
+    def garbage_collect(self, older_than: datetime) -> int:
+        """Remove what ended before `older_than`; return how much that was."""
+        before = older_than.astimezone(UTC).isoformat()
+        removed = 0
         while True:
             with self._translated():
                 ended = self._client.list_workflows(
@@ -200,9 +200,9 @@ class WorkEngine:
                 )
                 if ended:
                     self._client.delete_workflows([each.workflow_id for each in ended])
-            swept += len(ended)
+            removed += len(ended)
             if len(ended) < _CHUNK:
-                return swept
+                return removed
 
     def _guarded(self, handler: Handler) -> Handler:
         def job(job_key: str, attempt: int) -> None:
