@@ -98,6 +98,39 @@ MODALITIES: Final = {
 }
 """PS3.16 CID 29, the X-ray part."""
 
+UNPAIRED_BODY_PARTS: Final = frozenset(
+    {
+        "ABDOMEN",
+        "ABDOMENPELVIS",
+        "CHEST",
+        "CHESTABDOMEN",
+        "CHESTABDPELVIS",
+        "COCCYX",
+        "CSPINE",
+        "CTSPINE",
+        "FACE",
+        "HEAD",
+        "JAW",
+        "LSPINE",
+        "LSSPINE",
+        "MANDIBLE",
+        "MAXILLA",
+        "NECK",
+        "NOSE",
+        "PELVIS",
+        "PHANTOM",
+        "SKULL",
+        "SPINE",
+        "SSPINE",
+        "STERNUM",
+        "TLSPINE",
+        "TSPINE",
+        "WHOLEBODY",
+    }
+)
+"""PS3.16 Annex L terms of regions that exist once: these take no Laterality, not even an
+empty one (PS3.3 Section C.7.3.1). Of any other, known or not, Laterality is written."""
+
 
 def concept(code: Code) -> CodedConcept:
     """Return `code` as a DICOM coded concept."""

@@ -1,0 +1,180 @@
+"""The sentences of a report: what a radiologist reads at a glance (pure).
+
+No sentence holds a value from a data set; regions and findings are named by the meaning
+of their codes.
+"""
+
+from collections.abc import Mapping
+
+from dicom_node.report.content import ReportImage, ReportRequest
+from dicom_node.report.reading import (
+    Labels,
+    decoded,
+    findings,
+    findings_predictions,
+    region,
+    withheld,
+)
+from inference.types import (
+    Code,
+    Decision,
+    Expectation,
+    ExpectationSource,
+    ImageVerdict,
+    Outcome,
+    Prediction,
+    Task,
+    Verdict,
+)
+
+WARNING = "AI result. Not verified. Not for diagnosis."
+
+_SOURCES = {
+    ExpectationSource.WORKLIST: "the worklist",
+    ExpectationSource.REQUESTED_PROCEDURE_CODE: "Requested Procedure Code",
+    ExpectationSource.REQUESTED_PROCEDURE_DESCRIPTION: "Requested Procedure Description",
+    ExpectationSource.STUDY_DESCRIPTION: "Study Description",
+    ExpectationSource.SERIES_DESCRIPTION: "Series Description",
+    ExpectationSource.PERFORMED_PROTOCOL: "the performed protocol",
+    ExpectationSource.BODY_PART_EXAMINED: "Body Part Examined",
+}
+
+
+def percent(probability: float) -> str:
+    """Return a probability in percent; never rounded to certainty."""
+    value = 100 * probability
+    if probability < 1 and value >= 99.95:
+        return "over 99.9 %"
+    if probability > 0 and value < 0.05:
+        return "under 0.1 %"
+    return f"{value:.1f} %"
+
+
+def summary_lines(request: ReportRequest) -> list[str]:
+    """Return the text of the report: warning, verdict, each image, then the findings."""
+    lines = [WARNING, overall_sentence(request.images)]
+    lines += [
+        f"Image {image.number}: {body_part_sentence(image, request.regions)}"
+        for image in request.images
+    ]
+    for image in request.images:
+        lines += [
+            f"Image {image.number}: {sentence}"
+            for sentence in findings_sentences(image, request.labels)
+        ]
+    return lines
+
+
+def overall_sentence(images: tuple[ReportImage, ...]) -> str:
+    """Return the verdict on the study, what needs attention first."""
+    total = len(images)
+
+    def share(count: int, one: str, many: str) -> str:
+        if total == 1:
+            return f"The image {one}."
+        if count == total:
+            return f"All {total} images {many}."
+        return f"{count} of {total} images {one if count == 1 else many}."
+
+    undecoded = sum(not decoded(image) for image in images)
+    unchecked = sum(image.verdict is None and decoded(image) for image in images)
+    verdicts = [image.verdict.verdict for image in images if image.verdict is not None]
+    counted = (
+        (
+            verdicts.count(Verdict.MISMATCH),
+            "does not show",
+            "do not show",
+            " the ordered body part",
+        ),
+        (verdicts.count(Verdict.UNCERTAIN), "shows", "show", " a body part that is uncertain"),
+        (undecoded, "could not be read", "could not be read", ""),
+        (unchecked, "was not checked", "were not checked", " for the body part"),
+        (verdicts.count(Verdict.NOT_DECLARED), "has", "have", " no known ordered body part"),
+        (verdicts.count(Verdict.MATCH), "shows", "show", " the ordered body part"),
+    )
+    return " ".join(
+        share(count, one + rest, many + rest) for count, one, many, rest in counted if count
+    )
+
+
+def body_part_sentence(image: ReportImage, regions: Mapping[str, Code]) -> str:
+    """Return what the body-part check says of one image."""
+    verdict = image.verdict
+    if verdict is None:
+        return f"NOT CHECKED. {_why_not_checked(image)}"
+    expected = _expected(verdict.expected, regions)
+    seen = _seen(verdict, regions)
+    match verdict.verdict:
+        case Verdict.MATCH:
+            return f"MATCH. {expected}; shows {seen}."
+        case Verdict.MISMATCH:
+            return f"MISMATCH. {expected}; shows {seen}."
+        case Verdict.UNCERTAIN:
+            return f"UNCERTAIN. {expected}; most like {seen}."
+        case Verdict.NOT_DECLARED:
+            return f"NOTHING DECLARED. No order or tag names a body part; shows {seen}."
+
+
+def findings_sentences(image: ReportImage, labels: Labels) -> list[str]:
+    """Return what the findings models say of one image; nothing where none was asked."""
+    if not decoded(image):
+        return []
+    sentences = [
+        _not_run("findings model", prediction)
+        for prediction in findings_predictions(image)
+        if prediction.outcome is not Outcome.PREDICTED
+    ]
+    found = findings(image, labels)
+    if found:
+        named = [
+            f"{f.code.meaning} {_words(f.output.decision)} ({percent(f.output.probability)})"
+            for f in found
+            if f.output.decision is not Decision.ABSENT
+        ]
+        absent = [f.code.meaning for f in found if f.output.decision is Decision.ABSENT]
+        parts = ["; ".join(named) if named else "no finding present"]
+        parts += [f"Absent: {', '.join(absent)}"] if absent else []
+        not_assessed = [code.meaning for code in withheld(image, labels)]
+        parts += [f"Not assessed: {', '.join(not_assessed)}"] if not_assessed else []
+        sentences.append("findings: " + ". ".join(parts) + ".")
+    return sentences
+
+
+def _words(decision: Decision) -> str:
+    return "PRESENT" if decision is Decision.PRESENT else "undetermined"
+
+
+def _expected(expectation: Expectation | None, regions: Mapping[str, Code]) -> str:
+    if expectation is None:
+        return "Nothing expected"
+    names = " or ".join(region(key, regions).meaning for key in expectation.regions)
+    return f"Expected {names} (from {_SOURCES[expectation.source]})"
+
+
+def _seen(verdict: ImageVerdict, regions: Mapping[str, Code]) -> str:
+    named = [
+        f"{region(seen.region, regions).meaning} ({percent(seen.probability)})"
+        for seen in verdict.seen
+    ]
+    return " and ".join(named) or "no body part that the model knows"
+
+
+def _why_not_checked(image: ReportImage) -> str:
+    if not decoded(image):
+        return f"Could not be decoded ({_decoding_error(image)})."
+    prediction = image.analysis.prediction(Task.BODY_PART)
+    if prediction is None:
+        return "Body-part model not asked for."
+    return _not_run("Body-part model", prediction)
+
+
+def _decoding_error(image: ReportImage) -> str:
+    codes = [p.reason_code for p in image.analysis.predictions if p.reason_code]
+    return next(iter([*codes, *image.analysis.notes]), "pixels.unreadable")
+
+
+def _not_run(model: str, prediction: Prediction) -> str:
+    if prediction.outcome is Outcome.FAILED:
+        return f"{model} failed ({prediction.reason_code or 'no reason given'})."
+    reason = (prediction.reason or prediction.reason_code or "no reason given").rstrip(".")
+    return f"{model} not run: {reason}."
