@@ -1,9 +1,10 @@
 """What body part was ordered, as a header or a worklist item tells it (pure)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 from pydicom import Dataset
 
+from inference.elements import items, text
 from inference.regions import RegionMap
 from inference.types import Expectation, ExpectationSource
 
@@ -24,29 +25,29 @@ def expectation(header: Dataset, regions: RegionMap) -> Expectation | None:
     regions : RegionMap
         The table of regions.
     """
-    requests = [header, *_items(header, "RequestAttributesSequence")]
-    code_items = [i for r in requests for i in _items(r, "RequestedProcedureCodeSequence")]
-    anatomy = _items(header, "AnatomicRegionSequence")
+    requests = [header, *items(header, "RequestAttributesSequence")]
+    code_items = [i for r in requests for i in items(r, "RequestedProcedureCodeSequence")]
+    anatomy = items(header, "AnatomicRegionSequence")
     source = ExpectationSource
     return (
         _from_codes(code_items, source.REQUESTED_PROCEDURE_CODE, regions)
         or _from_texts(
-            [_text(request, "RequestedProcedureDescription") for request in requests],
+            [text(request, "RequestedProcedureDescription") for request in requests],
             source.REQUESTED_PROCEDURE_DESCRIPTION,
             regions,
         )
-        or _from_texts([_text(header, "StudyDescription")], source.STUDY_DESCRIPTION, regions)
-        or _from_texts([_text(header, "SeriesDescription")], source.SERIES_DESCRIPTION, regions)
+        or _from_texts([text(header, "StudyDescription")], source.STUDY_DESCRIPTION, regions)
+        or _from_texts([text(header, "SeriesDescription")], source.SERIES_DESCRIPTION, regions)
         or _from_texts(
             [
-                _text(header, "PerformedProcedureStepDescription"),
-                _text(header, "ProtocolName"),
+                text(header, "PerformedProcedureStepDescription"),
+                text(header, "ProtocolName"),
             ],
             source.PERFORMED_PROTOCOL,
             regions,
         )
         or _from_codes(anatomy, source.BODY_PART_EXAMINED, regions)
-        or _from_texts([_text(header, "BodyPartExamined")], source.BODY_PART_EXAMINED, regions)
+        or _from_texts([text(header, "BodyPartExamined")], source.BODY_PART_EXAMINED, regions)
     )
 
 
@@ -55,33 +56,33 @@ def worklist_expectation(item: Dataset, regions: RegionMap) -> Expectation | Non
 
     Reads the requested procedure first, then the scheduled steps (PS3.4 Table K.6-1).
     """
-    steps = list(_items(item, "ScheduledProcedureStepSequence"))
+    steps = list(items(item, "ScheduledProcedureStepSequence"))
     codes = [
-        *_items(item, "RequestedProcedureCodeSequence"),
-        *(code for step in steps for code in _items(step, "ScheduledProtocolCodeSequence")),
+        *items(item, "RequestedProcedureCodeSequence"),
+        *(code for step in steps for code in items(step, "ScheduledProtocolCodeSequence")),
     ]
     texts = [
-        _text(item, "RequestedProcedureDescription"),
-        *(_text(step, "ScheduledProcedureStepDescription") for step in steps),
+        text(item, "RequestedProcedureDescription"),
+        *(text(step, "ScheduledProcedureStepDescription") for step in steps),
     ]
     source = ExpectationSource.WORKLIST
     return _from_codes(codes, source, regions) or _from_texts(texts, source, regions)
 
 
 def _from_codes(
-    items: Iterable[Dataset], source: ExpectationSource, regions: RegionMap
+    coded: Iterable[Dataset], source: ExpectationSource, regions: RegionMap
 ) -> Expectation | None:
     """Regions of coded concepts: by the code, else by the words of its meaning."""
     found: dict[str, None] = {}
     words: dict[str, None] = {}
-    for item in items:
-        scheme, value = _text(item, "CodingSchemeDesignator"), _text(item, "CodeValue")
+    for item in coded:
+        scheme, value = text(item, "CodingSchemeDesignator"), text(item, "CodeValue")
         region = regions.region_for_code(scheme, value)
         if region is not None:
             found[region] = None
             words[f"{value} {scheme}"] = None
             continue
-        match = regions.regions_in_text(_text(item, "CodeMeaning"))
+        match = regions.regions_intext(text(item, "CodeMeaning"))
         found |= dict.fromkeys(match.regions)
         words |= dict.fromkeys(match.matched_words)
     return _expected(found, words, source)
@@ -90,7 +91,7 @@ def _from_codes(
 def _from_texts(
     texts: Iterable[str], source: ExpectationSource, regions: RegionMap
 ) -> Expectation | None:
-    matches = [regions.regions_in_text(text) for text in texts if text]
+    matches = [regions.regions_intext(text) for text in texts if text]
     found = dict.fromkeys(region for match in matches for region in match.regions)
     words = dict.fromkeys(word for match in matches for word in match.matched_words)
     return _expected(found, words, source)
@@ -102,25 +103,3 @@ def _expected(
     if not found:
         return None
     return Expectation(regions=tuple(found), source=source, matched_words=tuple(words))
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    """Return an element as text; empty where it is absent or cannot be read at all."""
-    try:
-        value = ds.get(keyword)
-    except Exception:  # noqa: BLE001 - pydicom raises whatever a broken value provokes
-        return ""
-    if value is None:
-        return ""
-    parts = [value] if isinstance(value, str) else value if isinstance(value, Sequence) else []
-    return " ".join(part for part in parts if isinstance(part, str))
-
-
-def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
-    """Yield the items of a sequence; none where it is absent or is not one."""
-    try:
-        value = ds.get(keyword)
-    except Exception:  # noqa: BLE001 - as above
-        return
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        yield from (item for item in value if isinstance(item, Dataset))

@@ -23,7 +23,7 @@ def delay_s(attempt: int, settings: RetrySettings, random: float) -> float:
     Returns
     -------
     float
-        Seconds: at least half of ``min(first * 2 ** (attempt - 1), maximum)``, less than
+        Seconds: at least half of ``min(first * 2 ** (attempt - 1), maximum)``, at most
         the whole of it.
 
     Raises

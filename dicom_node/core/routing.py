@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from dicom_node.config.settings import RouteMatch, RouteSettings
+from inference.elements import items, text
 
 _URGENT = frozenset({"STAT", "URGENT", "HIGH"})
 """Requested Procedure Priority's STAT and HIGH (PS3.3 Section C.4.11), Study Priority ID's
@@ -29,11 +30,11 @@ class RoutedInstance:
         """Read a header; broken values count as empty."""
         return cls(
             calling_ae_title=calling_ae_title,
-            modality=_text(header, "Modality"),
-            body_part_examined=_text(header, "BodyPartExamined"),
-            sop_class_uid=_text(header, "SOPClassUID"),
-            study_description=_text(header, "StudyDescription"),
-            series_description=_text(header, "SeriesDescription"),
+            modality=text(header, "Modality"),
+            body_part_examined=text(header, "BodyPartExamined"),
+            sop_class_uid=text(header, "SOPClassUID"),
+            study_description=text(header, "StudyDescription"),
+            series_description=text(header, "SeriesDescription"),
         )
 
 
@@ -51,8 +52,8 @@ def urgent(header: Dataset, route: RouteSettings | None) -> bool:
     if route is not None and route.urgent:
         return True
     return any(
-        _text(ds, keyword).upper() in _URGENT
-        for ds in (header, *_requests(header))
+        text(ds, keyword).upper() in _URGENT
+        for ds in (header, *items(header, "RequestAttributesSequence"))
         for keyword in ("RequestedProcedurePriority", "StudyPriorityID")
     )
 
@@ -69,7 +70,7 @@ def _holds(match: RouteMatch, instance: RoutedInstance) -> bool:
         and (
             not match.description_pattern
             or any(
-                re.search(match.description_pattern, text, re.IGNORECASE) for text in descriptions
+                re.search(match.description_pattern, line, re.IGNORECASE) for line in descriptions
             )
         )
     )
@@ -78,21 +79,3 @@ def _holds(match: RouteMatch, instance: RoutedInstance) -> bool:
 def _listed(value: str, allowed: Iterable[str]) -> bool:
     entries = frozenset(allowed)
     return not entries or value in entries
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    try:
-        value = ds.get(keyword)
-    except Exception:  # noqa: BLE001 - pydicom raises whatever a broken value provokes
-        return ""
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _requests(header: Dataset) -> list[Dataset]:
-    try:
-        value = header.get("RequestAttributesSequence")
-    except Exception:  # noqa: BLE001 - as above
-        return []
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        return []
-    return [item for item in value if isinstance(item, Dataset)]
