@@ -5,52 +5,39 @@ one result per (instance, model, configuration), one report per (study, revision
 delivery per (object, destination), one job per key. The audit table is `audit.store`'s.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
-    Integer,
+    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-UID = String(64)
-"""A UID (PS3.5 Section 9.1)."""
+from storage.columns import UID, BigId, UtcDateTime
 
-BigId = BigInteger().with_variant(Integer, "sqlite")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment in UTC on every database (SQLite itself drops the zone)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a moment must carry its time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+UNREPORTED = "changes > reported_changes"
+"""SQL: something of the study is in no report yet; also the condition of a partial index."""
 
 
 class Base(DeclarativeBase):
     """Base of every table of this package."""
 
+    metadata = MetaData(
+        # A constraint that has a name can be changed by a later migration.
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
         datetime: UtcDateTime(),
         dict[str, Any]: JSON,
@@ -59,7 +46,10 @@ class Base(DeclarativeBase):
 
 
 class Patient(Base):
-    """A patient as the images name them: (Patient ID, issuer)."""
+    """A patient as the images name them: (Patient ID, issuer).
+
+    Images without Patient ID share one nameless row.
+    """
 
     __tablename__ = "patient"
     __table_args__ = (UniqueConstraint("patient_id", "issuer_of_patient_id"),)
@@ -84,9 +74,23 @@ class Accession(Base):
 
 
 class Study(Base):
-    """A study; `revision` counts its reports."""
+    """A study; `revision` counts its reports.
+
+    `changes` counts what a report would have to tell: an image filed for a route, a result
+    kept. Its row is locked while it rises, so a snapshot that shows the number shows exactly
+    those images and results. Clocks cannot promise that: an image may be committed after
+    another that was received later.
+    """
 
     __tablename__ = "study"
+    __table_args__ = (
+        Index(
+            "ix_study_unreported",
+            "last_received_at",
+            sqlite_where=text(UNREPORTED),
+            postgresql_where=text(UNREPORTED),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
@@ -102,8 +106,9 @@ class Study(Base):
     urgent: Mapped[bool] = mapped_column(default=False)
     revision: Mapped[int] = mapped_column(default=0)
     last_received_at: Mapped[datetime] = mapped_column(index=True)
-    reported_until: Mapped[datetime | None] = mapped_column(default=None)
-    """`last_received_at` as the newest report saw it; equal when nothing new has come."""
+    changes: Mapped[int] = mapped_column(default=0)
+    reported_changes: Mapped[int] = mapped_column(default=0)
+    """`changes` as the newest report saw it; equal when nothing new has come."""
 
 
 class Series(Base):
@@ -144,7 +149,7 @@ class Instance(Base):
     """Of the data set as received, without preamble and file meta information."""
 
     size_bytes: Mapped[int]
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text, unique=True)
     """Relative to the storage root, POSIX separators."""
 
     calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
@@ -170,7 +175,6 @@ class Result(Base):
     configuration_sha256: Mapped[str] = mapped_column(String(64))
     task: Mapped[str] = mapped_column(String(32))
     outcome: Mapped[str] = mapped_column(String(16))
-    audit_id: Mapped[str] = mapped_column(String(36))
     document: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
@@ -210,11 +214,12 @@ class ReportObject(Base):
     role: Mapped[str] = mapped_column(String(8))
     """``SR`` or ``SC``."""
 
+    series_instance_uid: Mapped[str] = mapped_column(UID)
     sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
     sop_class_uid: Mapped[str] = mapped_column(UID)
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     sha256: Mapped[str] = mapped_column(String(64))
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text, index=True)
 
 
 class Delivery(Base):

@@ -1,0 +1,281 @@
+"""Reports on studies, the DICOM objects they became, and where those were delivered.
+
+One report per (study, revision); one delivery per (object, destination). Every function
+works in the caller's transaction and may be repeated.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, update
+from sqlalchemy import insert as plain_insert
+
+from storage.models import Delivery, Report, ReportInstance, ReportObject, Study
+from storage.rows import NoSuchRow, columns_of, insert, made_of
+
+ARRIVED = ("delivered", "warning")
+"""The outcomes (`dicom_node.delivery.outcome.Outcome`) of an object that the peer stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReportObject:
+    """A DICOM object of a report whose file is durable."""
+
+    profile: str
+    role: str
+    """``SR`` or ``SC``."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    sha256: str
+    path: str
+    """Relative to the storage root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportObjectRow:
+    """A DICOM object of a report."""
+
+    id: int
+    report_id: int
+    profile: str
+    role: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRow:
+    """One revision of the report on a study."""
+
+    id: int
+    study_id: int
+    revision: int
+    document: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """One report object on its way to one destination, with what is sent."""
+
+    report_object_id: int
+    destination: str
+    outcome: str
+    status: str
+    attempts: int
+    delivered_at: datetime | None
+    role: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: str
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the peer has stored it."""
+        return self.outcome in ARRIVED
+
+
+def insert_report(
+    connection: Connection,
+    *,
+    study_id: int,
+    revision: int,
+    changes: int,
+    document: dict[str, Any],
+    instance_ids: Collection[int],
+    objects: Sequence[NewReportObject],
+    created_at: datetime,
+) -> int | None:
+    """Keep report `revision` of a study, if the one before it is the newest.
+
+    Parameters
+    ----------
+    connection : Connection
+        Of the transaction that also marks the job done.
+    study_id, revision : int
+        The key; `revision` starts at 1.
+    changes : int
+        `StudyRow.changes`, read in the same snapshot as the results the report speaks of.
+        What changed since is left to the next revision.
+    document : dict
+        What the report says, JSON types only.
+    instance_ids : collection of int
+        The instances it speaks of.
+    objects : sequence of NewReportObject
+        What was built from it.
+    created_at : datetime
+        The present, aware.
+
+    Returns
+    -------
+    int or None
+        The report's id; None, and nothing changes, when this revision is not the next one.
+    """
+    moved = connection.execute(
+        update(Study)
+        .where(Study.id == study_id, Study.revision == revision - 1)
+        .values(revision=revision, reported_changes=changes)
+    )
+    if moved.rowcount != 1:
+        return None
+    report_id = connection.execute(
+        plain_insert(Report)
+        .values(study_fk=study_id, revision=revision, document=document, created_at=created_at)
+        .returning(Report.id)
+    ).scalar_one()
+    if instance_ids:
+        connection.execute(
+            plain_insert(ReportInstance),
+            [{"report_fk": report_id, "instance_fk": each} for each in sorted(set(instance_ids))],
+        )
+    add_report_objects(connection, report_id, objects)
+    return report_id
+
+
+def add_report_objects(
+    connection: Connection, report_id: int, objects: Sequence[NewReportObject]
+) -> None:
+    """Add objects to a report, as when a destination needs another profile; those whose SOP
+    Instance UID is there already are left alone."""
+    for each in objects:
+        connection.execute(
+            insert(connection, ReportObject)
+            .values(report_fk=report_id, **asdict(each))
+            .on_conflict_do_nothing(index_elements=["sop_instance_uid"])
+        )
+
+
+def report(connection: Connection, report_id: int) -> ReportRow:
+    """Return one report.
+
+    Raises
+    ------
+    NoSuchRow
+        When `report_id` names none.
+    """
+    rows = made_of(ReportRow, connection.execute(_reports().where(Report.id == report_id)))
+    if not rows:
+        raise NoSuchRow("no report has this id")
+    return rows[0]
+
+
+def reports_of(connection: Connection, study_id: int) -> list[ReportRow]:
+    """Return every revision of the report on a study, the newest first."""
+    statement = _reports().where(Report.study_fk == study_id).order_by(Report.revision.desc())
+    return made_of(ReportRow, connection.execute(statement))
+
+
+def report_objects(
+    connection: Connection, report_id: int, profile: str | None = None
+) -> list[ReportObjectRow]:
+    """Return the objects of a report, in the order in which they were kept."""
+    statement = _objects().where(ReportObject.report_fk == report_id).order_by(ReportObject.id)
+    if profile is not None:
+        statement = statement.where(ReportObject.profile == profile)
+    return made_of(ReportObjectRow, connection.execute(statement))
+
+
+def previous_report(connection: Connection, study_id: int, profile: str) -> ReportObjectRow | None:
+    """Return the SR of the newest report on a study that was built in `profile`: the
+    predecessor of the next one (PS3.3 Section C.17.2.1)."""
+    statement = (
+        _objects()
+        .join(Report, Report.id == ReportObject.report_fk)
+        .where(
+            Report.study_fk == study_id,
+            ReportObject.profile == profile,
+            ReportObject.role == "SR",
+        )
+        .order_by(Report.revision.desc(), ReportObject.id)
+        .limit(1)
+    )
+    return next(iter(made_of(ReportObjectRow, connection.execute(statement))), None)
+
+
+def ensure_deliveries(
+    connection: Connection, *, report_id: int, profile: str, destination: str
+) -> list[DeliveryRow]:
+    """Make sure that each object of `profile` has its delivery to `destination`; return all
+    deliveries of the report there."""
+    for each in report_objects(connection, report_id, profile):
+        connection.execute(
+            insert(connection, Delivery)
+            .values(
+                report_object_fk=each.id,
+                destination=destination,
+                outcome="pending",
+                status="",
+                attempts=0,
+            )
+            .on_conflict_do_nothing(index_elements=["report_object_fk", "destination"])
+        )
+    return deliveries(connection, report_id, destination)
+
+
+def record_delivery(
+    connection: Connection,
+    *,
+    report_object_id: int,
+    destination: str,
+    outcome: str,
+    status: str,
+    at: datetime,
+) -> bool:
+    """Keep what the peer answered for one object; counts as one attempt.
+
+    An object that has arrived stays arrived: a later failure of a needless repetition does
+    not hide it.
+
+    Returns
+    -------
+    bool
+        False when there is no such delivery, or its object has arrived already.
+    """
+    changed = connection.execute(
+        update(Delivery)
+        .where(
+            Delivery.report_object_fk == report_object_id,
+            Delivery.destination == destination,
+            Delivery.outcome.not_in(ARRIVED),
+        )
+        .values(
+            outcome=str(outcome),
+            status=status[:32],
+            attempts=Delivery.attempts + 1,
+            delivered_at=at if outcome in ARRIVED else None,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def deliveries(
+    connection: Connection, report_id: int, destination: str | None = None
+) -> list[DeliveryRow]:
+    """Return the deliveries of a report, to one destination or to all."""
+    statement = (
+        columns_of(DeliveryRow, Delivery, ReportObject, report_object_id=Delivery.report_object_fk)
+        .join(ReportObject, ReportObject.id == Delivery.report_object_fk)
+        .where(ReportObject.report_fk == report_id)
+        .order_by(Delivery.destination, ReportObject.id)
+    )
+    if destination is not None:
+        statement = statement.where(Delivery.destination == destination)
+    return made_of(DeliveryRow, connection.execute(statement))
+
+
+def _reports() -> Select[Any]:
+    return columns_of(ReportRow, Report, study_id=Report.study_fk)
+
+
+def _objects() -> Select[Any]:
+    return columns_of(ReportObjectRow, ReportObject, report_id=ReportObject.report_fk)
