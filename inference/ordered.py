@@ -82,7 +82,7 @@ def _from_codes(
             found[region] = None
             words[f"{value} {scheme}"] = None
             continue
-        match = regions.regions_intext(text(item, "CodeMeaning"))
+        match = regions.regions_in_text(text(item, "CodeMeaning"))
         found |= dict.fromkeys(match.regions)
         words |= dict.fromkeys(match.matched_words)
     return _expected(found, words, source)
@@ -91,7 +91,7 @@ def _from_codes(
 def _from_texts(
     texts: Iterable[str], source: ExpectationSource, regions: RegionMap
 ) -> Expectation | None:
-    matches = [regions.regions_intext(text) for text in texts if text]
+    matches = [regions.regions_in_text(text) for text in texts if text]
     found = dict.fromkeys(region for match in matches for region in match.regions)
     words = dict.fromkeys(word for match in matches for word in match.matched_words)
     return _expected(found, words, source)
