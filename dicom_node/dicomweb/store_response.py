@@ -1,0 +1,94 @@
+"""The answer to a store transaction: Store Instances Response Module as DICOM JSON (pure).
+
+PS3.18 Section 10.5.3, Annex I.2 (module) and Annex F (JSON).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from audit.errors import InvalidDataset, NodeError, Transient
+from dicom_node.pipeline.part10 import RefusedEncoding
+
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+PROCESSING_FAILURE = 0x0110
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000
+TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
+OTHER_STUDY = 0xC409
+"""Not the study that the request's address names (of the class "cannot understand")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceResult:
+    """What became of one part."""
+
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    """Empty when the part could not be read so far."""
+
+    failure_reason: int | None = None
+    """None: stored."""
+
+
+def failure_reason(error: NodeError) -> int:
+    """Return the Failure Reason (0008,1197) for `error`."""
+    if isinstance(error, Transient):
+        return OUT_OF_RESOURCES
+    if isinstance(error, RefusedEncoding):
+        return TRANSFER_SYNTAX_NOT_SUPPORTED
+    if isinstance(error, InvalidDataset):
+        return CANNOT_UNDERSTAND
+    return PROCESSING_FAILURE
+
+
+def http_status(results: Sequence[InstanceResult]) -> HTTPStatus:
+    """Return the status of the whole transaction (PS3.18 Table 10.5.3-1).
+
+    200 all were stored; 202 some; 409 none. None, and every one for want of space or of the
+    database, is 503: the request is sound and should come again.
+    """
+    reasons = [result.failure_reason for result in results]
+    if all(reason is None for reason in reasons):
+        return HTTPStatus.OK
+    if None in reasons:
+        return HTTPStatus.ACCEPTED
+    if all(reason == OUT_OF_RESOURCES for reason in reasons):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.CONFLICT
+
+
+def response_module(results: Sequence[InstanceResult]) -> dict[str, Any]:
+    """Return the Store Instances Response Module as a DICOM JSON object.
+
+    The node hands no instance out again, so each Retrieve URL (0008,1190; type 2) is empty.
+    """
+    stored = [_reference(r) for r in results if r.failure_reason is None]
+    failed = [
+        _reference(r) | _reason(r.failure_reason)
+        for r in results
+        if r.failure_reason is not None and r.sop_instance_uid
+    ]
+    other = [
+        _reason(r.failure_reason)
+        for r in results
+        if r.failure_reason is not None and not r.sop_instance_uid
+    ]
+    for item in stored:
+        item["00081190"] = {"vr": "UR"}
+    sequences = {"00081198": failed, "00081199": stored, "0008119A": other}
+    return {"00081190": {"vr": "UR"}} | {
+        tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items
+    }
+
+
+def _reference(result: InstanceResult) -> dict[str, Any]:
+    return {
+        "00081150": {"vr": "UI", "Value": [result.sop_class_uid]},
+        "00081155": {"vr": "UI", "Value": [result.sop_instance_uid]},
+    }
+
+
+def _reason(reason: int) -> dict[str, Any]:
+    return {"00081197": {"vr": "US", "Value": [reason]}}

@@ -1,0 +1,83 @@
+"""The HTTP face of the node: STOW-RS, health, metrics."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+
+from audit.errors import InvalidConfiguration
+from dicom_node.config.settings import WebSettings
+from dicom_node.dicomweb.stow import StowLimits, stow_router
+from dicom_node.pipeline.receiving import Reception
+from dicom_node.web import problems
+from dicom_node.web.health import HealthReport, HealthState
+from dicom_node.web.prometheus import CONTENT_TYPE, PrometheusMetrics
+
+DICOMWEB_PATH = "/dicom-web"
+
+
+def make_app(
+    reception: Reception,
+    health: Callable[[], HealthReport],
+    metrics: PrometheusMetrics,
+    settings: WebSettings,
+    limits: StowLimits | None = None,
+) -> FastAPI:
+    """Return the application: ``/healthz``, ``/metrics`` and ``/dicom-web/studies``.
+
+    Parameters
+    ----------
+    health
+        Called for each request of ``/healthz``, in a thread.
+
+    Raises
+    ------
+    InvalidConfiguration
+        The token file cannot be read, or is empty.
+    """
+    # No schema and no pages about it: they would tell strangers what is here.
+    app = FastAPI(title="dicom-node", openapi_url=None, docs_url=None, redoc_url=None)
+    problems.install(app)
+
+    @app.get("/healthz")
+    def healthz() -> JSONResponse:
+        report = health()
+        failing = report.state is HealthState.FAILING
+        return JSONResponse(
+            _health_document(report),
+            HTTPStatus.SERVICE_UNAVAILABLE if failing else HTTPStatus.OK,
+            {"Cache-Control": "no-store"},
+        )
+
+    @app.get("/metrics")
+    def prometheus() -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    if settings.stow_enabled:
+        router = stow_router(reception, metrics, token=_token(settings), limits=limits)
+        app.include_router(router, prefix=DICOMWEB_PATH)
+    return app
+
+
+def _health_document(report: HealthReport) -> dict[str, object]:
+    return {
+        "status": report.state,
+        "components": {
+            name: {"status": component.state}
+            | ({"detail": component.detail} if component.detail else {})
+            for name, component in report.components.items()
+        },
+    }
+
+
+def _token(settings: WebSettings) -> str | None:
+    if settings.stow_token_file is None:
+        return None
+    try:
+        token = settings.stow_token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        token = ""
+    if not token:
+        raise InvalidConfiguration(["web.stow_token_file: must be a file that holds a token"])
+    return token
