@@ -1,0 +1,1 @@
+"""Measuring a shipped model; the running node never imports this package."""

@@ -1,0 +1,57 @@
+"""The words of the model cards that no measurement changes."""
+
+INTRODUCTIONS = {
+    "body_part": (
+        "Says which of 21 body regions a radiograph shows, so that the node can compare it with "
+        "its order; says when an image is none of ours (dental, CT or MR slices, no radiograph) "
+        "and whether a chest is a frontal view. **Research use only. Not a medical device.** It "
+        "is a check on filing, never on a diagnosis."
+    ),
+    "chest_findings": (
+        "Fourteen findings of ChestX-ray14 on frontal chest radiographs, each with a probability "
+        "and a heat map. **Research use only. Not a medical device.** It is trained on a few "
+        "thousand images with labels mined from reports and is much weaker than published "
+        "networks trained on the full set; findings whose measured quality is too low are not "
+        "reported."
+    ),
+}
+
+LIMITS = {
+    "body_part": "\n".join(
+        [
+            "- One hospital (UNIFESP) gives most regions; limbs, shoulders and spines come from "
+            "small public sets with labels that no radiologist checked.",
+            "- Clavicle, forearm, lower leg, sinus, skull (beyond lateral cephalograms) and thigh "
+            "have few images: their numbers above are rough, and errors there are likely.",
+            "- Neighbouring regions (hand and wrist, thoracic and lumbar spine, hip and pelvis) "
+            "are labelled unevenly in the sources; the network inherits that.",
+            "- *Others* mixes contrast studies, bone densitometry and composites. It is kept in "
+            "the audit and never reported: an order cannot name it.",
+            "- Upper arms, whole spines in lateral view, babygrams and mammograms are hardly "
+            "represented. Expect *uncertain* or a neighbour.",
+            "- It does not know left from right: images were mirrored in training.",
+            "- Swapped images of the *same* region cannot be found by looking at the region.",
+        ]
+    ),
+    "chest_findings": "\n".join(
+        [
+            "- Labels of NIH ChestX-ray14 were mined from reports by a program: about one in ten "
+            "is wrong, and *Pneumonia*, *Infiltration* and *Consolidation* overlap. This holds "
+            "for every number above.",
+            "- About 2,300 full images train it; *Hernia*, *Fibrosis* and *Emphysema* have "
+            "12 to 47 true images among them. Intervals are wide.",
+            "- The images are not a natural sample: findings are more frequent here than in a "
+            "hospital, so calibrated probabilities read too high in ordinary use, and predictive "
+            "values do not carry over.",
+            "- Part of the training targets are a stronger network's probabilities. That network "
+            "was trained on the public training split; it was never asked about a held-out image "
+            "for this model.",
+            "- Adults, frontal views, one institution. Children, lateral views and portable "
+            "detectors of other makers are untested; the gate keeps other views out.",
+            "- Which findings are reported was decided by the interval on the held-out images; "
+            "the numbers of reported findings are therefore slightly flattered.",
+            "- A heat map shows what moved the score. It is no outline of a lesion and has not "
+            "been judged by a radiologist.",
+        ]
+    ),
+}

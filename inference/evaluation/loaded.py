@@ -1,0 +1,66 @@
+"""A shipped model, loaded for measuring it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+
+from audit.errors import BrokenModel
+from inference.architectures import PooledClassifier, build
+from inference.manifest import ModelManifest, read_manifest
+from inference.preprocess import network_input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A network with its manifest."""
+
+    manifest: ModelManifest
+    network: PooledClassifier
+
+    def logits(self, pixels: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+        """Return logits (N, L) of letterboxed squares (N, size, size)."""
+        spec = self.manifest.input
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(pixels), batch):
+                squares = pixels[start : start + batch].astype(np.float32) / 255.0
+                inputs = np.stack([network_input(s, mean=spec.mean, std=spec.std) for s in squares])
+                tensor = torch.from_numpy(inputs).to(memory_format=torch.channels_last)
+                parts.append(self.network(tensor)[0].numpy())
+        return np.concatenate(parts)
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of logits (N, L)."""
+        labels = self.manifest.labels
+        temperature = np.array([label.temperature for label in labels])
+        bias = np.array([label.bias for label in labels])
+        scaled = logits.astype(np.float64) / temperature + bias
+        result: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-scaled))
+        return result
+
+    def columns(self, role: str) -> list[int]:
+        """Return the columns of the labels of one role."""
+        return [i for i, label in enumerate(self.manifest.labels) if label.role == role]
+
+
+def load_model(folder: Path) -> Loaded:
+    """Return the model of a folder, after checking the sha256 of its weights.
+
+    Raises
+    ------
+    BrokenModel
+        When the manifest is unusable or the weights are not those it names.
+    """
+    manifest = read_manifest(folder)
+    stored = (folder / "weights.safetensors").read_bytes()
+    if hashlib.sha256(stored).hexdigest() != manifest.weights_sha256:
+        raise BrokenModel(f"{folder.name}/weights.safetensors: sha256 differs from model.yaml")
+    network = build(manifest.architecture, len(manifest.labels))
+    network.load_state_dict(load(stored))
+    network.eval().to(memory_format=torch.channels_last)
+    return Loaded(manifest=manifest, network=network)

@@ -1,0 +1,1 @@
+"""Training of the shipped models; the running node never imports this package."""

@@ -1,0 +1,116 @@
+"""Random changes to letterboxed squares that must not change the answer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from inference.preprocess import network_input
+from inference.training.samples import Squares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How far an image may be changed; fractions are of the square's side or of images."""
+
+    rotate_degrees: float = 12.0
+    zoom: tuple[float, float] = (0.9, 1.15)
+    """Factor on the size of the anatomy; above 1 crops."""
+
+    shift: float = 0.06
+    mirror: float = 0.5
+    quarter_turns: float = 0.0
+    """Share of images turned by 90, 180 or 270 degrees."""
+
+    invert: float = 0.0
+    """Share of images with inverted greys: the photometric interpretation sometimes lies."""
+
+    blur: float = 0.0
+    """Share of batches reduced and enlarged again, so that blur gives no source away."""
+
+    contrast: float = 0.25
+    noise: float = 0.03
+
+
+def augment(
+    squares: Squares, rows: NDArray[np.int64], options: Augmentation, generator: torch.Generator
+) -> NDArray[np.float32]:
+    """Return changed copies (N, size, size) in [0, 1] of the rows of `squares`."""
+    pixels = torch.from_numpy(squares.pixels[rows]).float() / 255.0
+    inside = _inside(squares.boxes[rows], pixels.shape[-1])
+    pixels = _tone(pixels, inside, options, generator)
+    moved = _move(pixels[:, None], options, generator)
+    if _chance(1, options.blur, generator).item():
+        moved = _soften(moved, generator)
+    noise = torch.randn(moved.shape, generator=generator)
+    strength = options.noise * torch.rand((len(rows), 1, 1, 1), generator=generator)
+    changed: NDArray[np.float32] = (moved + strength * noise).clamp(0.0, 1.0)[:, 0].numpy()
+    return changed
+
+
+def to_network(
+    squares: NDArray[np.float32], *, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    """Return the network's input (N, 3, size, size), by the running node's function."""
+    return torch.from_numpy(np.stack([network_input(s, mean=mean, std=std) for s in squares]))
+
+
+def _chance(count: int, share: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) < share
+
+
+def _inside(boxes: NDArray[np.int64], size: int) -> Tensor:
+    """Return a mask (N, size, size) of the pixels that belong to the image."""
+    line = torch.arange(size)
+    box = torch.from_numpy(boxes)
+    rows = (line >= box[:, 0:1]) & (line < box[:, 2:3])
+    columns = (line >= box[:, 1:2]) & (line < box[:, 3:4])
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _tone(
+    pixels: Tensor, inside: Tensor, options: Augmentation, generator: torch.Generator
+) -> Tensor:
+    """Change gamma, gain and offset; invert some; leave the ground at zero."""
+    count = len(pixels)
+
+    def spread(scale: float) -> Tensor:
+        return (torch.rand((count, 1, 1), generator=generator) * 2 - 1) * scale
+
+    inverted = _chance(count, options.invert, generator)[:, None, None]
+    pixels = torch.where(inverted, 1.0 - pixels, pixels)
+    pixels = pixels.clamp_min(1e-6) ** torch.exp(spread(options.contrast))
+    pixels = (pixels - 0.5) * torch.exp(spread(options.contrast)) + 0.5 + spread(0.08)
+    return pixels.clamp(0.0, 1.0) * inside
+
+
+def _move(images: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
+    """Turn, mirror, zoom and shift images (N, 1, size, size)."""
+    count = len(images)
+    unit = torch.rand((4, count), generator=generator)
+    angle = torch.deg2rad((unit[0] * 2 - 1) * options.rotate_degrees)
+    turned = _chance(count, options.quarter_turns, generator)
+    quarter = torch.randint(1, 4, (count,), generator=generator) * (torch.pi / 2)
+    angle = angle + torch.where(turned, quarter, torch.zeros(count))
+    low, high = options.zoom
+    scale = 1.0 / (low + unit[1] * (high - low))
+    mirror = torch.where(_chance(count, options.mirror, generator), -1.0, 1.0)
+    shift = (unit[2:4] * 2 - 1) * options.shift * 2
+    matrix = torch.zeros((count, 2, 3))
+    matrix[:, 0, 0] = torch.cos(angle) * scale * mirror
+    matrix[:, 0, 1] = -torch.sin(angle) * scale
+    matrix[:, 1, 0] = torch.sin(angle) * scale * mirror
+    matrix[:, 1, 1] = torch.cos(angle) * scale
+    matrix[:, :, 2] = shift.T
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
+def _soften(images: Tensor, generator: torch.Generator) -> Tensor:
+    size = images.shape[-1]
+    small = int(torch.randint(64, max(65, size // 2), (1,), generator=generator).item())
+    reduced = functional.interpolate(images, size=(small, small), mode="bilinear", antialias=True)
+    return functional.interpolate(reduced, size=(size, size), mode="bilinear", align_corners=False)

@@ -1,0 +1,193 @@
+"""Train the chest findings network: ``python -m inference.training.chest``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.evaluation.card import write_card
+from inference.evaluation.heldout import chest_held_out, finding_scores
+from inference.evaluation.loaded import load_model
+from inference.evaluation.metrics import auc, youden_threshold
+from inference.manifest import (
+    Gate,
+    InputSpec,
+    Label,
+    ModelManifest,
+    OperatingPoint,
+    read_manifest,
+)
+from inference.preprocess import RECIPE
+from inference.training.augment import Augmentation
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.calibrate import Calibration, fit_calibration
+from inference.training.crossval import Recipe
+from inference.training.export import LICENCE, plain, write_manifest, write_weights
+from inference.training.folds import group_folds
+from inference.training.labels import FINDING_KEYS, FINDINGS, FRONTAL_CHEST
+from inference.training.loop import FloatArray, Schedule
+from inference.training.options import Options, parse_options
+from inference.training.samples import Squares, load_squares, target_matrix
+from inference.training.sources_chest import chest_samples, small_chest_samples
+from inference.training.workbench import (
+    Material,
+    Trained,
+    data_section,
+    train,
+    training_section,
+)
+from inference.types import Task
+
+FOLDS = 5
+LOWEST_AUC = 0.65
+"""A finding whose AUC may lie below this, by its 95 % interval, is not reported."""
+
+SENSITIVITY = 0.95
+"""Share of true findings that must not fall below ``absent_below``."""
+
+AUGMENTATION = Augmentation(rotate_degrees=10, zoom=(0.9, 1.2), shift=0.06, contrast=0.3)
+
+SOURCES = [
+    {
+        "name": "NIH ChestX-ray14 (subset)",
+        "terms": "NIH Clinical Center: free use with attribution",
+        "labels": "mined from reports by a program; about one in ten is wrong",
+    },
+    {
+        "name": "Probabilities of a DenseNet-121 trained on ChestX-ray14 (reproduce-chexnet)",
+        "terms": "BSD-3-Clause",
+        "labels": "mixed half and half into the targets of the training images that have them",
+    },
+    {"name": "ImageNet backbone", "terms": "see licence", "labels": "none used"},
+]
+
+
+def gather(options: Options) -> Material:
+    """Load the images; the 64-pixel ones train with the rest but are never scored."""
+    full = chest_samples(options.data, teacher=True)
+    small = small_chest_samples(options.data)
+    first = load_squares(options.data, full, size=options.size)
+    second = load_squares(options.data, small, size=options.size)
+    samples = full + small
+    squares = Squares(
+        pixels=np.concatenate([first.pixels, second.pixels]),
+        boxes=np.concatenate([first.boxes, second.boxes]),
+    )
+    folds = group_folds([s.group for s in samples], folds=FOLDS, seed=options.seed)
+    folds[[s.held_out for s in samples]] = -1
+    targets = target_matrix(samples, FINDING_KEYS)
+    return Material(samples=samples, squares=squares, targets=targets, folds=folds)
+
+
+def main() -> None:
+    """Cross-validate, fit on the train split, write the model folder, score the eval split."""
+    options = parse_options(
+        "chest", model="chest-findings", size=288, epochs=8, variants=8, version="1.0.0"
+    )
+    material = gather(options)
+    print(f"{len(material.samples)} images, {int((material.folds < 0).sum())} held out", flush=True)
+    recipe = Recipe(
+        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
+        balance_most=2.0,
+        positive_most=3.0,
+        seed=options.seed,
+    )
+    trained = train(material, FINDING_KEYS, options, recipe, AUGMENTATION)
+    publish(material, trained, options, recipe)
+
+
+def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
+    """Calibrate, choose operating points, write weights, manifest and card."""
+    scored = np.array([s.source == "nih" and not s.held_out for s in material.samples])
+    plain_truth = {s.path: s for s in chest_samples(options.data)}
+    samples = [plain_truth[s.path] for s, use in zip(material.samples, scored, strict=True) if use]
+    logits, truth = trained.logits[scored], target_matrix(samples, FINDING_KEYS)
+    calibration = fit_calibration(logits, truth)
+    probabilities = calibration(logits)
+    labels = finding_labels(probabilities, truth, calibration)
+    manifest = ModelManifest(
+        name="chest-findings",
+        version=options.version,
+        task=Task.CHEST_FINDINGS,
+        architecture=options.backbone,
+        description="Fourteen findings of frontal chest radiographs (ChestX-ray14 labels).",
+        licence=LICENCE.format(backbone_terms="MIT/BSD-3-Clause or Apache-2.0 as its source says"),
+        input=InputSpec(
+            size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
+        ),
+        labels=labels,
+        gates=(frontal_gate(options.out.parent / "bodypart"),),
+        data=plain(data_section(options, material.samples, SOURCES)),
+        metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
+        training=plain(training_section("chest", options, recipe)),
+        weights_sha256=write_weights(options.out, trained.network),
+    )
+    write_manifest(options.out, manifest)
+    held_out = plain(chest_held_out(load_model(options.out), options.data))
+    metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
+    labels = tuple(with_reporting(label, held_out["findings"][label.key]) for label in labels)
+    finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
+    write_manifest(options.out, finished)
+    write_card(options.out, options.card)
+    print(f"mean AUC on eval {held_out['mean_auc']}", flush=True)
+
+
+CHECK = (
+    "python -m inference.evaluation.check --model inference/models/chest-findings "
+    "--data ../shared/data"
+)
+
+
+def finding_labels(
+    probabilities: np.ndarray[Any, np.dtype[np.float64]],
+    truth: FloatArray,
+    calibration: Calibration,
+) -> tuple[Label, ...]:
+    """Return the labels with operating points from out-of-fold probabilities."""
+    labels = []
+    for column, finding in enumerate(FINDINGS):
+        scores, present = probabilities[:, column], truth[:, column] >= 0.5
+        at = youden_threshold(scores, present)
+        below = min(at, float(np.quantile(scores[present], 1 - SENSITIVITY)))
+        labels.append(
+            Label(
+                key=finding.key,
+                role="finding",
+                code=finding.code,
+                finding_site=finding.site,
+                operating_point=OperatingPoint(
+                    present_at=round(at, 4), absent_below=min(round(below, 4), round(at, 4))
+                ),
+                temperature=float(calibration.temperature[column]),
+                bias=float(calibration.bias[column]),
+            )
+        )
+        print(f"{finding.key}: out-of-fold AUC {auc(scores, present):.3f}", flush=True)
+    return tuple(labels)
+
+
+def with_reporting(label: Label, score: dict[str, Any]) -> Label:
+    """Return `label`, not reported where its interval reaches below `LOWEST_AUC`."""
+    low = score["auc_95"][0]
+    if low >= LOWEST_AUC:
+        return label
+    reason = f"lower 95 % bound of the AUC on the held-out images is {low:.2f}, below {LOWEST_AUC}"
+    return label.model_copy(update={"reported": False, "not_reported_because": reason})
+
+
+def frontal_gate(bodypart: Path) -> Gate:
+    """Return the gate that lets frontal chests through, at the body part model's threshold."""
+    labels = {label.key: label for label in read_manifest(bodypart).labels}
+    point = labels[FRONTAL_CHEST].operating_point
+    assert point is not None
+    return Gate(
+        task=Task.BODY_PART,
+        label=FRONTAL_CHEST,
+        at_least=point.present_at,
+        reason_code="gate.not_frontal_chest",
+        reason="Not recognised as a frontal chest radiograph.",
+    )
+
+
+if __name__ == "__main__":
+    main()

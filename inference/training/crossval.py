@@ -1,0 +1,108 @@
+"""Out-of-fold logits, one fold at a time, each kept so that a stopped run goes on."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from inference.training.bank import StemBank
+from inference.training.folds import balance
+from inference.training.loop import FloatArray, Schedule, Tail, fit, positive_weights, predict
+
+RUNS = Path(".work/training-runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a fit makes of its rows."""
+
+    schedule: Schedule
+    balance_most: float = 4.0
+    positive_most: float = 3.0
+    seed: int = 20261120
+
+
+def run_folder(options: Mapping[str, Any]) -> Path:
+    """Return the folder of a run: the same options find what an earlier run left."""
+    text = json.dumps(options, sort_keys=True, default=str)
+    folder = RUNS / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "options.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def fit_rows(
+    tail: Tail,
+    bank: StemBank,
+    targets: FloatArray,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    label: str,
+    after_epoch: Callable[[int, Tail], None] | None = None,
+) -> Tail:
+    """Return `tail` trained on `rows`, with weights taken from these rows alone."""
+    weights = np.ones(len(targets))
+    weights[rows] = balance(targets[rows], most=recipe.balance_most)
+    return fit(
+        tail,
+        bank,
+        targets,
+        rows,
+        schedule=recipe.schedule,
+        weights=weights,
+        positive_weight=positive_weights(targets[rows], most=recipe.positive_most),
+        seed=recipe.seed,
+        label=label,
+        after_epoch=after_epoch,
+    )
+
+
+def out_of_fold(
+    tail: Tail,
+    bank: StemBank,
+    targets: FloatArray,
+    folds: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    kept: Path,
+) -> FloatArray:
+    """Return logits (N, L) of networks that did not see the row or its group.
+
+    Rows with a negative fold belong to no fold: they train nothing and stay NaN.
+    """
+    logits = np.full(targets.shape, np.nan, dtype=np.float32)
+    for fold in range(int(folds.max()) + 1):
+        test = np.flatnonzero(folds == fold)
+        file = kept / f"fold{fold}.npy"
+        if not file.exists():
+            rows = np.flatnonzero((folds >= 0) & (folds != fold))
+            trained = fit_rows(tail, bank, targets, rows, recipe, label=f"fold {fold}")
+            np.save(file, predict(trained, bank.clean[test]))
+        logits[test] = np.load(file)
+    return logits
+
+
+def fit_once(
+    tail: Tail,
+    bank: StemBank,
+    targets: FloatArray,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    kept: Path,
+) -> Tail:
+    """Return the tail trained on every row of `rows`, kept under `kept`."""
+    file = kept / "final.safetensors"
+    if file.exists():
+        tail.load_state_dict(load_file(file))
+        return tail.eval()
+    trained = fit_rows(tail, bank, targets, rows, recipe, label="all rows")
+    save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
+    return trained

@@ -1,0 +1,53 @@
+"""Write a model folder: float16 weights and a manifest that pins them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save
+
+from inference.architectures import PooledClassifier
+from inference.manifest import ModelManifest, read_manifest
+
+LICENCE = (
+    "Weights: research use only. They were trained on images of which most come without a "
+    "stated licence (see data.sources); the ImageNet backbone is {backbone_terms}. "
+    "The code that trained them is Apache-2.0. Not a medical device."
+)
+
+
+def write_weights(folder: Path, network: PooledClassifier) -> str:
+    """Write ``weights.safetensors`` and return its sha256.
+
+    Matrices are stored as float16; vectors (biases, batch norm) stay float32, because a
+    running variance can leave float16's range and they weigh next to nothing.
+    """
+    tensors = {}
+    for name, value in network.state_dict().items():
+        small = value.dim() > 1 and value.dtype is torch.float32
+        tensors[name] = (value.half() if small else value).contiguous()
+    stored = save(tensors)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights.safetensors").write_bytes(stored)
+    return hashlib.sha256(stored).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: ModelManifest) -> None:
+    """Write ``model.yaml`` and read it back, so that a broken one never stays unnoticed."""
+    document = plain(manifest.model_dump(mode="json", exclude_defaults=True))
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=96)
+    (folder / "model.yaml").write_text(text, encoding="utf-8")
+    read_manifest(folder)
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with numpy numbers as Python numbers and floats rounded to 1e-4."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,48 @@
+"""Simulated filing: each image under a region it shows, and under another image's region."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.evaluation.verdict import Trials, filed_correctly, swapped
+from inference.training.labels import BODYPART_KEYS, NOT_OURS, OTHERS
+from inference.training.samples import Sample
+
+SOURCES = ("unifesp", "limbs")
+"""Only these count: their labels name what is shown, and their mix is not of our making."""
+
+
+def filing_trials(
+    probabilities: NDArray[np.float64],
+    targets: NDArray[np.float32],
+    samples: list[Sample],
+    not_ours_at: float,
+    *,
+    seed: int = 11,
+) -> tuple[Trials, Trials]:
+    """Return correctly filed images and swapped ones.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float, shape (N, L)
+        Calibrated, out of fold, in the order of `BODYPART_KEYS`.
+    targets : ndarray of float32, shape (N, L)
+        NaN where unknown: neither a correct nor a wrong order.
+    samples : list of Sample
+        The images.
+    not_ours_at : float
+        ``present_at`` of NotOurs.
+    seed : int
+        Seed of the swaps.
+    """
+    used = np.array([s.source in SOURCES for s in samples])
+    used &= np.nan_to_num(targets[:, BODYPART_KEYS.index(NOT_OURS)]) < 0.5
+    count = BODYPART_KEYS.index(OTHERS)
+    regions = targets[used, :count]
+    truth = np.nan_to_num(regions) >= 0.5
+    possible = truth | np.isnan(regions)
+    scores = probabilities[used, :count]
+    strange = probabilities[used, BODYPART_KEYS.index(NOT_OURS)] >= not_ours_at
+    return (
+        filed_correctly(scores, strange, truth),
+        swapped(scores, strange, truth, possible, seed=seed),
+    )

@@ -1,0 +1,73 @@
+"""The command line that both training commands share."""
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+DEFAULT_DATA = "../shared/data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a training command was told."""
+
+    data: Path
+    out: Path
+    card: Path
+    size: int
+    epochs: int
+    variants: int
+    backbone: str
+    frozen: int
+    seed: int
+    threads: int
+    version: str
+
+
+def parse_options(
+    program: str, *, model: str, size: int, epochs: int, variants: int, version: str
+) -> Options:
+    """Read the command line; the arguments here are the model's defaults."""
+    parser = argparse.ArgumentParser(prog=f"python -m inference.training.{program}")
+    data = os.environ.get("XRAY_DATA", DEFAULT_DATA)
+    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
+    parser.add_argument("--out", type=Path, default=Path("inference/models") / model)
+    parser.add_argument("--card", type=Path, default=Path("docs/models") / f"{model}.md")
+    parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument(
+        "--frozen", type=int, default=0, help="leading stages kept as they are; 0: the usual cut"
+    )
+    parser.add_argument("--seed", type=int, default=20261120)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--version", default=version, help="version written to model.yaml")
+    options = Options(**vars(parser.parse_args()))
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def command_line(program: str, options: Options) -> str:
+    """Return the command that trains the same model again, paths as defaults."""
+    return (
+        f"python -m inference.training.{program} --data {DEFAULT_DATA} --size {options.size} "
+        f"--epochs {options.epochs} --variants {options.variants} --backbone {options.backbone} "
+        f"--frozen {options.frozen} --seed {options.seed} --version {options.version}"
+    )
+
+
+def code_commit() -> str:
+    """Return the commit of the code that trains, or say that none is known."""
+    result = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout.strip() or f"unknown (Python {sys.version.split()[0]})"

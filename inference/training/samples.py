@@ -1,0 +1,96 @@
+"""One training image and what is known of it; the decoded and letterboxed cache."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference.preprocess import RECIPE, content_box, letterbox
+
+CACHE = Path(".work/training-cache")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """An image file and its targets."""
+
+    path: Path
+    """Relative to the data folder."""
+
+    targets: dict[str, float]
+    """1 present, 0 absent, between them a teacher's probability; a missing key is unknown."""
+
+    group: str
+    """Images of one group (a patient, or look-alikes) stay on one side of every split."""
+
+    source: str
+    held_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squares:
+    """Letterboxed images, ready for augmentation."""
+
+    pixels: NDArray[np.uint8]
+    """Shape (N, size, size)."""
+
+    boxes: NDArray[np.int64]
+    """Shape (N, 4): where the image lies in the square, (top, left, bottom, right)."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def target_matrix(samples: Sequence[Sample], keys: Sequence[str]) -> NDArray[np.float32]:
+    """Return targets (N, L), NaN where unknown."""
+    return np.array(
+        [[sample.targets.get(key, np.nan) for key in keys] for sample in samples], dtype=np.float32
+    )
+
+
+def load_squares(data: Path, samples: Sequence[Sample], *, size: int) -> Squares:
+    """Return the samples as squares, decoded once and kept under ``.work``.
+
+    Parameters
+    ----------
+    data : Path
+        The data folder.
+    samples : sequence of Sample
+        Images to load.
+    size : int
+        Side of the square, in pixels.
+    """
+    names = "\n".join(f"{s.path} {(data / s.path).stat().st_size}" for s in samples)
+    digest = hashlib.sha256(f"{RECIPE} {size}\n{names}".encode()).hexdigest()[:24]
+    kept = CACHE / f"{digest}.npz"
+    if kept.exists():
+        with np.load(kept) as stored:
+            return Squares(pixels=stored["pixels"], boxes=stored["boxes"])
+    pixels = np.zeros((len(samples), size, size), dtype=np.uint8)
+    boxes = np.zeros((len(samples), 4), dtype=np.int64)
+    for row, sample in enumerate(samples):
+        pixels[row], boxes[row] = decode(data / sample.path, size=size)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    np.savez(kept, pixels=pixels, boxes=boxes)
+    return Squares(pixels=pixels, boxes=boxes)
+
+
+def decode(path: Path, *, size: int) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
+    """Return an image file letterboxed by the running node's own recipe, and its box."""
+    with Image.open(path) as image:
+        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
+    square = letterbox(grey, size=size)
+    return np.rint(square * 255.0).astype(np.uint8), content_box(*grey.shape, size)
+
+
+def list_sha256(data: Path, samples: Sequence[Sample]) -> str:
+    """Return the sha256 of the sorted list of ``<sha256>  <path>`` lines of the samples."""
+    lines = sorted(
+        f"{hashlib.sha256((data / sample.path).read_bytes()).hexdigest()}  {sample.path}"
+        for sample in samples
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

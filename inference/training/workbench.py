@@ -1,0 +1,135 @@
+"""What both training commands do alike: bank, cross-validation, final fit, network."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from inference.architectures import PooledClassifier
+from inference.training.augment import Augmentation
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, STEM, from_imagenet
+from inference.training.bank import StemBank
+from inference.training.crossval import Recipe, fit_once, out_of_fold, run_folder
+from inference.training.loop import FloatArray, Tail
+from inference.training.options import Options, code_commit, command_line
+from inference.training.samples import Sample, Squares, list_sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Everything that is trained on or held out, row by row."""
+
+    samples: list[Sample]
+    squares: Squares
+    targets: FloatArray
+    folds: NDArray[np.int64]
+    """Fold of the row; -1 where it is held out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A network trained on every fold, and what networks without each fold said of it."""
+
+    network: PooledClassifier
+    logits: FloatArray
+    """Out-of-fold logits (N, L); NaN where the row is held out."""
+
+
+def train(
+    material: Material,
+    keys: tuple[str, ...],
+    options: Options,
+    recipe: Recipe,
+    augmentation: Augmentation,
+) -> Trained:
+    """Cross-validate, then fit on every row that is not held out.
+
+    Parameters
+    ----------
+    material : Material
+        Images, targets and folds.
+    keys : tuple of str
+        Labels, in the order of the network's output.
+    options : Options
+        The command line.
+    recipe : Recipe
+        Schedule and balance.
+    augmentation : Augmentation
+        Changes made to the images.
+    """
+    network = from_imagenet(options.backbone, len(keys), options.data / "weights")
+    cut = options.frozen or STEM[options.backbone]
+    stages = network.features[cut:] if cut < len(network.features) else nn.Identity()
+    bank = StemBank(
+        network.features[:cut],
+        material.squares,
+        augmentation,
+        variants=options.variants,
+        seed=options.seed,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+    kept = run_folder(_told(options, keys, recipe, augmentation, len(material.samples)))
+    tail = Tail(stages, network.head)
+    logits = out_of_fold(tail, bank, material.targets, material.folds, recipe, kept=kept)
+    rows = np.flatnonzero(material.folds >= 0)
+    trained = fit_once(tail, bank, material.targets, rows, recipe, kept=kept)
+    stages.load_state_dict(trained.stages.state_dict())
+    network.head.load_state_dict(trained.head.state_dict())
+    return Trained(network=network.eval(), logits=logits)
+
+
+def training_section(program: str, options: Options, recipe: Recipe) -> dict[str, Any]:
+    """Return the manifest's ``training`` section."""
+    return {
+        "command": command_line(program, options),
+        "commit": code_commit(),
+        "seed": options.seed,
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "backbone": f"{options.backbone}, ImageNet weights",
+        "frozen_stages": options.frozen or STEM[options.backbone],
+        "recipe": asdict(recipe),
+    }
+
+
+def data_section(
+    options: Options, samples: list[Sample], sources: list[dict[str, str]]
+) -> dict[str, Any]:
+    """Return the manifest's ``data`` section: sources, terms and the list's sha256."""
+    used = [s for s in samples if not s.held_out and s.source != "drawn"]
+    counts: dict[str, int] = {}
+    for sample in samples:
+        name = f"{sample.source}{' (held out)' if sample.held_out else ''}"
+        counts[name] = counts.get(name, 0) + 1
+    return {
+        "sources": sources,
+        "images": counts,
+        "training_list_sha256": list_sha256(options.data, used),
+        "training_list_form": "sorted lines of '<sha256 of the file>  <path in the data folder>'",
+    }
+
+
+def _told(
+    options: Options,
+    keys: tuple[str, ...],
+    recipe: Recipe,
+    augmentation: Augmentation,
+    images: int,
+) -> dict[str, Any]:
+    """Return what makes two runs the same; where they write and the threads do not count."""
+    told: dict[str, Any] = {
+        "size": options.size,
+        "variants": options.variants,
+        "backbone": options.backbone,
+        "frozen": options.frozen,
+        "keys": keys,
+        "images": images,
+        "recipe": asdict(recipe),
+        "augmentation": asdict(augmentation),
+    }
+    decoded: dict[str, Any] = json.loads(json.dumps(told))
+    return decoded
