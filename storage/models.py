@@ -164,7 +164,13 @@ class Result(Base):
 
     __tablename__ = "result"
     __table_args__ = (
-        UniqueConstraint("instance_fk", "model_name", "weights_sha256", "configuration_sha256"),
+        UniqueConstraint(
+            "instance_fk",
+            "model_name",
+            "weights_sha256",
+            "configuration_sha256",
+            name="uq_result_key",
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

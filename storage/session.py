@@ -94,7 +94,7 @@ class Database:
         DiskFull
             The database has no room left.
         """
-        with self._turn(), _translated(), self.engine.connect() as connection:
+        with self._turn(), translated(), self.engine.connect() as connection:
             if self.dialect == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -109,7 +109,7 @@ class Database:
         DatabaseAway
             The database cannot be reached.
         """
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             if self.dialect == "postgresql":
                 connection.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -172,7 +172,8 @@ def translate(error: SQLAlchemyError) -> NodeError | None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise the node's own error where SQLAlchemy raises one that speaks of the database."""
     try:
         yield
     except SQLAlchemyError as error:

@@ -1,0 +1,157 @@
+"""The tables: what migrations build, and what the node does when they are not its own."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from alembic import command
+from audit.errors import Disposition
+from audit.store import metadata as audit_metadata
+from storage import engine, schema
+from storage.models import Base
+from storage.resources import MissingResource, resource
+from storage.session import Database
+
+VERSIONS = sorted((resource("alembic.ini").parent / "alembic" / "versions").glob("*.py"))
+
+
+def differences(database: Database) -> list[object]:
+    with database.reading() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "include_name": lambda name, kind, _: (
+                    kind != "table" or name not in schema.ENGINE_TABLES
+                ),
+                "compare_type": True,
+            },
+        )
+        return list(compare_metadata(context, [Base.metadata, audit_metadata]))
+
+
+def config_for(database: Database) -> Config:
+    config = Config(str(resource("alembic.ini")))
+    url = database.engine.url.render_as_string(hide_password=False)
+    config.cmd_opts = type("Options", (), {"x": [f"url={url}"]})()
+    return config
+
+
+def test_migrations_build_exactly_the_declared_tables(empty_database: Database) -> None:
+    schema.upgrade(empty_database)
+
+    assert differences(empty_database) == []
+
+
+def test_a_missing_column_would_be_noticed(empty_database: Database) -> None:
+    schema.upgrade(empty_database)
+    with empty_database.transaction() as connection:
+        connection.execute(text("ALTER TABLE delivery DROP COLUMN status"))
+
+    assert len(differences(empty_database)) == 1
+
+
+def test_every_migration_can_be_undone_and_done_again(empty_database: Database) -> None:
+    config = config_for(empty_database)
+    command.upgrade(config, "head")
+    for _ in VERSIONS:
+        command.downgrade(config, "-1")
+
+    with empty_database.reading() as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    command.upgrade(config, "head")
+    schema.require_head(empty_database)
+
+
+def test_migrations_make_the_audit_table_append_only(empty_database: Database) -> None:
+    schema.upgrade(empty_database)
+    columns = [column.name for column in audit_metadata.tables["audit_record"].c]
+    values = ", ".join("1" if name == "seq" else f"'{name}'" for name in columns)
+    with empty_database.transaction() as connection:
+        connection.execute(
+            text(f"INSERT INTO audit_record ({', '.join(columns)}) VALUES ({values})")
+        )
+
+    for statement in ("UPDATE audit_record SET kind = 'x'", "DELETE FROM audit_record"):
+        with (
+            pytest.raises(DBAPIError, match="append only"),
+            empty_database.transaction() as connection,
+        ):
+            connection.execute(text(statement))
+
+
+def test_migrations_can_be_written_as_sql_without_a_database() -> None:
+    written = io.StringIO()
+    command.upgrade(Config(str(resource("alembic.ini")), output_buffer=written), "head", sql=True)
+    script = written.getvalue()
+
+    assert "CREATE TABLE study" in script
+    assert "audit_record_append_only" in script
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.name)
+def test_every_migration_says_its_phase(path: Path) -> None:
+    title = path.read_text().splitlines()[0]
+
+    assert re.fullmatch(r'"""[A-Z].* \((expand|contract)\)\.', title)
+
+
+def test_a_fresh_database_is_empty_and_must_be_upgraded(empty_database: Database) -> None:
+    assert schema.is_empty(empty_database)
+    assert schema.current_revision(empty_database) is None
+    with pytest.raises(schema.SchemaMismatch, match="dicom-node db upgrade") as failure:
+        schema.require_head(empty_database)
+    assert failure.value.disposition is Disposition.PARK
+
+
+def test_an_upgraded_database_is_accepted_and_upgrading_again_changes_nothing(
+    database: Database,
+) -> None:
+    schema.upgrade(database)
+
+    schema.require_head(database)
+    assert not schema.is_empty(database)
+    assert schema.current_revision(database) == schema.head_revision()
+
+
+def test_a_schema_of_a_newer_release_is_refused(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+
+    for act in (schema.require_head, schema.upgrade):
+        with pytest.raises(schema.SchemaMismatch, match="newer release"):
+            act(database)
+
+
+def test_the_work_engines_tables_are_known_and_left_alone(empty_database: Database) -> None:
+    engine.migrate(empty_database)
+    with empty_database.reading() as connection:
+        tables = set(inspect(connection).get_table_names())
+
+    assert schema.is_empty(empty_database)
+    if empty_database.dialect == "sqlite":
+        assert tables == schema.ENGINE_TABLES
+    schema.upgrade(empty_database)
+    assert differences(empty_database) == []
+
+
+def test_a_failed_migration_leaves_nothing_behind(empty_database: Database) -> None:
+    with empty_database.transaction() as connection:
+        connection.execute(text("CREATE TABLE executor (id INTEGER)"))
+
+    with pytest.raises(DBAPIError, match="already exists"):
+        schema.upgrade(empty_database)
+
+    with empty_database.reading() as connection:
+        assert inspect(connection).get_table_names() == ["executor"]
+
+
+def test_a_resource_that_did_not_come_with_the_node_is_a_fault() -> None:
+    with pytest.raises(MissingResource):
+        resource("nonsense.yaml")

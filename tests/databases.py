@@ -1,0 +1,142 @@
+"""Databases for tests: the fixture `database` runs each test on SQLite and on PostgreSQL.
+
+PostgreSQL is a private cluster on a UNIX socket, started once per test process and thrown
+away; it never listens on a port.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from storage.schema import upgrade
+from storage.session import Database
+from tests.peers import require
+
+BOTH = (
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.peer("PostgreSQL")),
+)
+POOL_SIZE = 20
+_OWNER = "postgres"
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running cluster; anyone on this machine who may enter `folder` is its superuser."""
+
+    folder: Path
+
+    def url(self, name: str) -> str:
+        """Return the SQLAlchemy URL of the database `name`."""
+        return f"postgresql+psycopg://{_OWNER}@/{name}?host={self.folder}"
+
+    def create(self, name: str, template: str = "template1") -> str:
+        """Make a database like `template` and return its URL."""
+        with psycopg.connect(
+            host=str(self.folder), user=_OWNER, dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresServer]:
+    """A private PostgreSQL without fsync: these tests ask what it keeps, not how fast."""
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="node-pg-"))
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(_OWNER)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    data = folder / "data"
+    try:
+        _as_owner(programs / "initdb", "-D", data, "-U", _OWNER, "-A", "trust", "-N", "-E", "UTF8")
+        options = f"-F -c listen_addresses='' -c unix_socket_directories={folder}"
+        log = folder / "log"
+        _as_owner(programs / "pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options)
+        yield PostgresServer(folder)
+    finally:
+        if (data / "postmaster.pid").exists():
+            _as_owner(programs / "pg_ctl", "stop", "-m", "immediate", "-D", data)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: PostgresServer) -> str:
+    """The name of a PostgreSQL database that has the node's tables."""
+    url = postgresql_server.create("with_tables")
+    _upgraded(url)
+    return "with_tables"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file that has the node's tables."""
+    path = tmp_path_factory.mktemp("sqlite") / "with_tables.db"
+    _upgraded(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=BOTH)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without any table."""
+    url = f"sqlite:///{tmp_path / 'node.db'}"
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgresql_server")
+        url = server.create(f"empty_{next(_numbers)}")
+    yield from _opened(url)
+
+
+@pytest.fixture(params=BOTH)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with the node's tables and no rows."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgresql_server")
+        template: str = request.getfixturevalue("postgresql_template")
+        yield from _opened(server.create(f"node_{next(_numbers)}", template))
+    else:
+        path = tmp_path / "node.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield from _opened(f"sqlite:///{path}")
+
+
+_numbers = count(1)
+
+
+def _opened(url: str) -> Iterator[Database]:
+    database = Database(url, pool_size=POOL_SIZE)
+    yield database
+    database.close()
+
+
+def _upgraded(url: str) -> None:
+    database = Database(url, pool_size=1)
+    upgrade(database)
+    database.close()
+
+
+def _programs() -> Path:
+    """Return the folder of PostgreSQL's programs, which Debian keeps off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = shutil.which("initdb") or (str(found[-1]) if found else "initdb")
+    require(initdb)
+    return Path(initdb).parent
+
+
+def _as_owner(*command: str | Path) -> None:
+    """Run `command` as an ordinary user, for PostgreSQL refuses to run as root."""
+    prefix: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        require("setpriv")
+        prefix = ("setpriv", f"--reuid={_OWNER}", f"--regid={_OWNER}", "--clear-groups")
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    subprocess.run([*prefix, *map(str, command)], check=True, cwd="/", timeout=60, **quiet)
