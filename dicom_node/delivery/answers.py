@@ -1,12 +1,13 @@
-"""What a destination's answer to one object means (pure).
+"""The words and outcomes that senders report for one object (pure).
 
-C-STORE statuses are PS3.4 Annex B.2.3 and PS3.7 Annex C; the Failure Reasons of STOW-RS
+What a C-STORE status means is the table of `core.status`; the Failure Reasons of STOW-RS
 (PS3.18 Section 10.5.3) are the same numbers.
 """
 
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from dicom_node.core.status import status_text, store_outcome
 from dicom_node.delivery.outcome import Outcome, SendStatus
 
 SOP_CLASS_NOT_SUPPORTED = "sop-class-not-supported"
@@ -27,37 +28,8 @@ NOT_ACKNOWLEDGED = "not-acknowledged"
 UNREADABLE = "unreadable"
 """Our own file could not be read or encoded."""
 
-_SOP_CLASS_NOT_SUPPORTED_STATUS = 0x0122
-
-_OUTCOMES: tuple[tuple[int, int, Outcome], ...] = (
-    (0x0000, 0x0000, Outcome.DELIVERED),
-    (0x0001, 0x0001, Outcome.WARNING),  # requested optional attributes are not supported
-    (0x0105, 0x0106, Outcome.REFUSED),  # no such attribute, invalid attribute value
-    (0x0107, 0x0107, Outcome.WARNING),  # attribute list
-    (0x0110, 0x0110, Outcome.FAILED),  # processing failure
-    (0x0111, 0x0111, Outcome.WARNING),  # duplicate SOP instance: it is there
-    (0x0116, 0x0116, Outcome.WARNING),  # attribute value out of range
-    (0x0117, 0x0119, Outcome.REFUSED),  # invalid instance, no such class, class conflict
-    (0x0122, 0x0124, Outcome.REFUSED),  # SOP class not supported ... not authorised
-    (0xA700, 0xA7FF, Outcome.FAILED),  # out of resources
-    (0xA900, 0xA9FF, Outcome.REFUSED),  # data set does not match SOP class
-    (0xB000, 0xBFFF, Outcome.WARNING),  # coerced, elements discarded, does not match
-    (0xC000, 0xCFFF, Outcome.REFUSED),  # cannot understand
-)
-
+_SOP_CLASS_NOT_SUPPORTED_STATUS = 0x0122  # PS3.7 Section C.5.16
 _PASSING_HTTP = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-
-
-def store_outcome(status: int) -> Outcome:
-    """Return what C-STORE status or STOW-RS Failure Reason `status` means for the object.
-
-    A status that the standard does not define counts as a failure that may pass: the
-    object is sent again, and parked after the last attempt.
-    """
-    for first, last, outcome in _OUTCOMES:
-        if first <= status <= last:
-            return outcome
-    return Outcome.FAILED
 
 
 def store_status(sop_instance_uid: str, status: int) -> SendStatus:
@@ -66,7 +38,7 @@ def store_status(sop_instance_uid: str, status: int) -> SendStatus:
     return SendStatus(
         sop_instance_uid=sop_instance_uid,
         outcome=store_outcome(status),
-        status=SOP_CLASS_NOT_SUPPORTED if unsupported else f"{status:04X}H",
+        status=SOP_CLASS_NOT_SUPPORTED if unsupported else status_text(status),
     )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from audit.errors import NodeError
 from audit.metrics import Metrics
+from dicom_node.core.status import CANNOT_UNDERSTAND
 from dicom_node.dicomweb.multipart import MalformedBody, Part, PartWriter
 from dicom_node.dicomweb.store_response import (
-    CANNOT_UNDERSTAND,
     OTHER_STUDY,
     SOP_CLASS_NOT_SUPPORTED,
     InstanceResult,

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from audit.errors import InvalidDataset, NodeError, Transient
+from audit.errors import NodeError
+from dicom_node.core.status import OUT_OF_RESOURCES, PROCESSING_FAILURE, dimse_status
 from dicom_node.pipeline.part10 import RefusedEncoding
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
-PROCESSING_FAILURE = 0x0110
-OUT_OF_RESOURCES = 0xA700
-CANNOT_UNDERSTAND = 0xC000
 TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
 OTHER_STUDY = 0xC409
 """Not the study that the request's address names (of the class "cannot understand")."""
@@ -34,28 +32,27 @@ class InstanceResult:
 
 def failure_reason(error: NodeError) -> int:
     """Return the Failure Reason (0008,1197) for `error`."""
-    if isinstance(error, Transient):
-        return OUT_OF_RESOURCES
     if isinstance(error, RefusedEncoding):
         return TRANSFER_SYNTAX_NOT_SUPPORTED
-    if isinstance(error, InvalidDataset):
-        return CANNOT_UNDERSTAND
-    return PROCESSING_FAILURE
+    return dimse_status(error)
 
 
 def http_status(results: Sequence[InstanceResult]) -> HTTPStatus:
     """Return the status of the whole transaction (PS3.18 Table 10.5.3-1).
 
     200 all were stored; 202 some; 409 none. None, and every one for want of space or of the
-    database, is 503: the request is sound and should come again.
+    database, is 503: the request is sound and should come again. None, and every one by our
+    own fault, is 500.
     """
-    reasons = [result.failure_reason for result in results]
-    if all(reason is None for reason in reasons):
+    reasons = {result.failure_reason for result in results}
+    if reasons <= {None}:
         return HTTPStatus.OK
     if None in reasons:
         return HTTPStatus.ACCEPTED
-    if all(reason == OUT_OF_RESOURCES for reason in reasons):
+    if reasons == {OUT_OF_RESOURCES}:
         return HTTPStatus.SERVICE_UNAVAILABLE
+    if reasons == {PROCESSING_FAILURE}:
+        return HTTPStatus.INTERNAL_SERVER_ERROR
     return HTTPStatus.CONFLICT
 
 

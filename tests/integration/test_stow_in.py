@@ -13,7 +13,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 
-from audit.errors import DatabaseAway, DiskFull, InvalidDataset
+from audit.errors import DatabaseAway, DiskFull, Fault, InvalidDataset
 from dicom_node.config.settings import WebSettings
 from dicom_node.dicomweb.stow import StowLimits
 from dicom_node.web.app import make_app
@@ -191,6 +191,7 @@ def failing(error):
         (DiskFull("full"), 503, 0xA700),
         (DatabaseAway("away"), 503, 0xA700),
         (InvalidDataset("no study"), 409, 0xC000),
+        (Fault("ours"), 500, 0x0110),
     ],
 )
 def test_a_refusal_of_the_intake_reaches_the_client(base, reception, error, status, reason):
