@@ -89,10 +89,10 @@ def _banner_lines(request: ReportRequest, image: ReportImage, finding: Finding) 
     moment = local_moment(request.created_at, image.header)
     zone = "UTC" if moment.tzinfo is UTC else f"UTC{moment:%z}"
     output = finding.output
-    threshold = "" if output.threshold is None else f", present from {percent(output.threshold)}"
+    threshold = "" if output.threshold is None else f" (threshold {percent(output.threshold)})"
     return [
         _NOTICE,
-        f"{finding.code.meaning}: {percent(output.probability)}{threshold}. Image {image.number}",
+        f"Image {image.number}: {finding.code.meaning} {percent(output.probability)}{threshold}",
         f"{finding.model.name} {finding.model.version}, Grad-CAM. {moment:%Y-%m-%d %H:%M} {zone}",
     ]
 

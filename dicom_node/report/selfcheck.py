@@ -41,7 +41,6 @@ _NEVER_EMPTY = (
     "Modality",
     "Manufacturer",
     "SeriesDescription",
-    "ContentQualification",
 )
 _PRESENT = (
     "PatientName",
@@ -59,8 +58,14 @@ _OF_ROLE = {
         "Modality": "SR",
         "VerificationFlag": "UNVERIFIED",
         "PreliminaryFlag": "PRELIMINARY",
+        "ContentQualification": "RESEARCH",
     },
-    "SC": {"Modality": "OT", "ConversionType": "WSD", "BurnedInAnnotation": "YES"},
+    "SC": {
+        "Modality": "OT",
+        "ConversionType": "WSD",
+        "BurnedInAnnotation": "YES",
+        "ContentQualification": "RESEARCH",
+    },
 }
 
 

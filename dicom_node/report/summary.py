@@ -27,7 +27,7 @@ def summary_document(request: ReportRequest) -> dict[str, Any]:
         "revision": request.revision,
         "created_at": request.created_at.isoformat(),
         "warning": WARNING,
-        "sentence": overall_sentence(request.images),
+        "sentence": overall_sentence(request),
         "counts": _counts(request),
         "images": [_image(image, request) for image in request.images],
     }

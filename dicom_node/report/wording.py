@@ -52,7 +52,7 @@ def percent(probability: float) -> str:
 
 def summary_lines(request: ReportRequest) -> list[str]:
     """Return the text of the report: warning, verdict, each image, then the findings."""
-    lines = [WARNING, overall_sentence(request.images)]
+    lines = [WARNING, overall_sentence(request)]
     lines += [
         f"Image {image.number}: {body_part_sentence(image, request.regions)}"
         for image in request.images
@@ -65,36 +65,48 @@ def summary_lines(request: ReportRequest) -> list[str]:
     return lines
 
 
-def overall_sentence(images: tuple[ReportImage, ...]) -> str:
-    """Return the verdict on the study, what needs attention first."""
-    total = len(images)
-
-    def share(count: int, one: str, many: str) -> str:
-        if total == 1:
-            return f"The image {one}."
-        if count == total:
-            return f"All {total} images {many}."
-        return f"{count} of {total} images {one if count == 1 else many}."
-
+def overall_sentence(request: ReportRequest) -> str:
+    """Return the verdict on the study, what needs attention first, then what was found."""
+    images = request.images
+    verdicts = [image.verdict.verdict for image in images if image.verdict is not None]
     undecoded = sum(not decoded(image) for image in images)
     unchecked = sum(image.verdict is None and decoded(image) for image in images)
-    verdicts = [image.verdict.verdict for image in images if image.verdict is not None]
     counted = (
-        (
-            verdicts.count(Verdict.MISMATCH),
-            "does not show",
-            "do not show",
-            " the ordered body part",
-        ),
-        (verdicts.count(Verdict.UNCERTAIN), "shows", "show", " a body part that is uncertain"),
-        (undecoded, "could not be read", "could not be read", ""),
-        (unchecked, "was not checked", "were not checked", " for the body part"),
-        (verdicts.count(Verdict.NOT_DECLARED), "has", "have", " no known ordered body part"),
-        (verdicts.count(Verdict.MATCH), "shows", "show", " the ordered body part"),
+        (verdicts.count(Verdict.MISMATCH), "does", "do", "not show the ordered body part"),
+        (verdicts.count(Verdict.UNCERTAIN), "shows", "show", "an uncertain body part"),
+        (undecoded, "could", "could", "not be read"),
+        (unchecked, "was", "were", "not checked for the body part"),
+        (verdicts.count(Verdict.NOT_DECLARED), "declares", "declare", "no ordered body part"),
+        (verdicts.count(Verdict.MATCH), "shows", "show", "the ordered body part"),
     )
-    return " ".join(
-        share(count, one + rest, many + rest) for count, one, many, rest in counted if count
-    )
+    sentences = [
+        f"{_share(count, len(images))} {one if count == 1 else many} {rest}."
+        for count, one, many, rest in counted
+        if count
+    ]
+    return " ".join([*sentences, *_present(request)])
+
+
+def _share(count: int, total: int) -> str:
+    if total == 1:
+        return "The image"
+    if count == total:
+        return "Both images" if total == 2 else f"All {total} images"
+    return f"{count} of {total} images"
+
+
+def _present(request: ReportRequest) -> list[str]:
+    """Return one sentence with every finding present and its images; none where none is."""
+    numbers: dict[str, list[int]] = {}
+    for image in request.images:
+        for finding in findings(image, request.labels):
+            if finding.output.decision is Decision.PRESENT:
+                numbers.setdefault(finding.code.meaning, []).append(image.number)
+    named = [
+        f"{meaning} (image{'s' if len(of) > 1 else ''} {', '.join(map(str, of))})"
+        for meaning, of in numbers.items()
+    ]
+    return [f"Findings: {'; '.join(named)}."] if named else []
 
 
 def body_part_sentence(image: ReportImage, regions: Mapping[str, Code]) -> str:
@@ -120,7 +132,7 @@ def findings_sentences(image: ReportImage, labels: Labels) -> list[str]:
     if not decoded(image):
         return []
     sentences = [
-        _not_run("findings model", prediction)
+        _not_run("Findings model", prediction)
         for prediction in findings_predictions(image)
         if prediction.outcome is not Outcome.PREDICTED
     ]
@@ -132,11 +144,11 @@ def findings_sentences(image: ReportImage, labels: Labels) -> list[str]:
             if f.output.decision is not Decision.ABSENT
         ]
         absent = [f.code.meaning for f in found if f.output.decision is Decision.ABSENT]
-        parts = ["; ".join(named) if named else "no finding present"]
+        parts = ["; ".join(named) if named else "No finding present"]
         parts += [f"Absent: {', '.join(absent)}"] if absent else []
         not_assessed = [code.meaning for code in withheld(image, labels)]
         parts += [f"Not assessed: {', '.join(not_assessed)}"] if not_assessed else []
-        sentences.append("findings: " + ". ".join(parts) + ".")
+        sentences.append(". ".join(parts) + ".")
     return sentences
 
 
