@@ -43,9 +43,9 @@ def declare_operators() -> None:
     """Declare the schemas of the operators that torchvision registers fakes for; once."""
     if _declared:
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
 
 

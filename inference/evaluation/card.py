@@ -115,7 +115,7 @@ def _region_row(score: dict[str, Any]) -> tuple[str, ...]:
     low, high = score["top1_in_label_set_95"]
     return (
         str(score["images"]),
-        f"{score['top1_in_label_set']:.3f} ({low:.3f}–{high:.3f})",
+        f"{score['top1_in_label_set']:.3f} ({low:.3f} to {high:.3f})",
         f"{score['top1_in_label_set_or_neighbour']:.3f}",
         f"{score['macro_f1_of_top1']:.3f} ({score['classes_present']} classes)",
     )
@@ -149,7 +149,7 @@ def _rates(rates: dict[str, Any]) -> tuple[str, ...]:
     low, high = rates["correctly_filed_flagged_95"]
     return (
         f"{_percent(rates['correctly_filed_flagged'])} of {rates['correctly_filed']} "
-        f"({_percent(low)}–{_percent(high)})",
+        f"({_percent(low)} to {_percent(high)})",
         _percent(rates["correctly_filed_match"]),
         f"{_percent(rates['swapped_flagged'])} of {rates['swapped']}",
         _percent(rates["swapped_called_match"]),
@@ -162,7 +162,7 @@ def _gate_text(gate: dict[str, Any]) -> str:
             name.replace("_", " "),
             gate[name]["images"],
             f"{_percent(gate[name]['pass'])} "
-            f"({_percent(gate[name]['pass_95'][0])}–{_percent(gate[name]['pass_95'][1])})",
+            f"({_percent(gate[name]['pass_95'][0])} to {_percent(gate[name]['pass_95'][1])})",
         )
         for name in ("frontal", "chest_other_view", "no_chest")
     ]
@@ -186,7 +186,7 @@ def _chest_metrics(manifest: ModelManifest) -> list[str]:
             (
                 label.key,
                 score["present"],
-                f"{score['auc']:.3f} ({low:.3f}–{high:.3f})",
+                f"{score['auc']:.3f} ({low:.3f} to {high:.3f})",
                 f"{inner['auc']:.3f}",
                 f"{score['calibration_error']:.3f}",
                 f"{point.present_at:.3f}" if point else "",

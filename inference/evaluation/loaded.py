@@ -62,5 +62,5 @@ def load_model(folder: Path) -> Loaded:
         raise BrokenModel(f"{folder.name}/weights.safetensors: sha256 differs from model.yaml")
     network = build(manifest.architecture, len(manifest.labels))
     network.load_state_dict(load(stored))
-    network.eval().to(memory_format=torch.channels_last)
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Loaded(manifest=manifest, network=network)

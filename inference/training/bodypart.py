@@ -59,7 +59,9 @@ CHECK = (
 
 def gather(options: Options) -> Material:
     """Load the images and draw the ones that are no radiograph."""
-    samples = bodypart_samples(options.data, seed=options.seed)
+    everything = bodypart_samples(options.data, seed=options.seed)
+    samples = [s for s in everything if not s.held_out]
+    held_out = [s for s in everything if s.held_out]
     loaded = load_squares(options.data, samples, size=options.size)
     drawn = synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed)
     nothing = region_targets({NOT_OURS})
@@ -72,9 +74,10 @@ def gather(options: Options) -> Material:
         boxes=np.concatenate([loaded.boxes, drawn.boxes]),
     )
     folds = group_folds([s.group for s in samples], folds=FOLDS, seed=options.seed)
-    folds[[s.held_out for s in samples]] = -1
     targets = target_matrix(samples, BODYPART_KEYS)
-    return Material(samples=samples, squares=squares, targets=targets, folds=folds)
+    return Material(
+        samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
+    )
 
 
 def main() -> None:
@@ -83,7 +86,7 @@ def main() -> None:
         "bodypart", model="bodypart", size=224, epochs=8, variants=8, version="1.0.0"
     )
     material = gather(options)
-    print(f"{len(material.samples)} images, {int((material.folds < 0).sum())} held out", flush=True)
+    print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(schedule=Schedule(epochs=options.epochs), seed=options.seed)
     trained = train(material, BODYPART_KEYS, options, recipe, AUGMENTATION)
     publish(material, trained, options, recipe)
@@ -91,11 +94,9 @@ def main() -> None:
 
 def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
     """Calibrate, choose thresholds, write weights, manifest and card."""
-    fold = material.folds >= 0
-    samples = [s for s, use in zip(material.samples, fold, strict=True) if use]
-    logits, targets = trained.logits[fold], material.targets[fold]
-    calibration = fit_calibration(logits, targets)
-    probabilities = calibration(logits)
+    samples, targets = material.samples, material.targets
+    calibration = fit_calibration(trained.logits, targets)
+    probabilities = calibration(trained.logits)
     points = auxiliary_points(probabilities, targets)
     correct, wrong = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
     pair = choose_thresholds(correct, wrong)
@@ -111,7 +112,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
         labels=bodypart_labels(calibration, pair, points),
-        data=plain(data_section(options, material.samples, SOURCES)),
+        data=plain(data_section(options, material, SOURCES)),
         metrics={
             "cross_validation": plain(cross_validation(probabilities, targets, samples, pair)),
             "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),

@@ -53,7 +53,7 @@ def fit_calibration(logits: NDArray[np.float32], targets: NDArray[np.float32]) -
         value.backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
 
-    optimiser.step(loss)
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     temperature = torch.exp(log_temperature.detach()).clamp(0.2, 5.0)
     return Calibration(
         temperature=np.round(temperature.numpy(), 4), bias=np.round(bias.detach().numpy(), 4)

@@ -38,7 +38,7 @@ from inference.training.workbench import (
 )
 from inference.types import Task
 
-FOLDS = 5
+FOLDS = 3
 LOWEST_AUC = 0.65
 """A finding whose AUC may lie below this, by its 95 % interval, is not reported."""
 
@@ -64,7 +64,8 @@ SOURCES = [
 
 def gather(options: Options) -> Material:
     """Load the images; the 64-pixel ones train with the rest but are never scored."""
-    full = chest_samples(options.data, teacher=True)
+    everything = chest_samples(options.data, teacher=True)
+    full = [s for s in everything if not s.held_out]
     small = small_chest_samples(options.data)
     first = load_squares(options.data, full, size=options.size)
     second = load_squares(options.data, small, size=options.size)
@@ -74,9 +75,11 @@ def gather(options: Options) -> Material:
         boxes=np.concatenate([first.boxes, second.boxes]),
     )
     folds = group_folds([s.group for s in samples], folds=FOLDS, seed=options.seed)
-    folds[[s.held_out for s in samples]] = -1
     targets = target_matrix(samples, FINDING_KEYS)
-    return Material(samples=samples, squares=squares, targets=targets, folds=folds)
+    held_out = [s for s in everything if s.held_out]
+    return Material(
+        samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
+    )
 
 
 def main() -> None:
@@ -85,7 +88,7 @@ def main() -> None:
         "chest", model="chest-findings", size=288, epochs=8, variants=8, version="1.0.0"
     )
     material = gather(options)
-    print(f"{len(material.samples)} images, {int((material.folds < 0).sum())} held out", flush=True)
+    print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
         schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
         balance_most=2.0,
@@ -98,7 +101,7 @@ def main() -> None:
 
 def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
     """Calibrate, choose operating points, write weights, manifest and card."""
-    scored = np.array([s.source == "nih" and not s.held_out for s in material.samples])
+    scored = np.array([s.source == "nih" for s in material.samples])
     plain_truth = {s.path: s for s in chest_samples(options.data)}
     samples = [plain_truth[s.path] for s, use in zip(material.samples, scored, strict=True) if use]
     logits, truth = trained.logits[scored], target_matrix(samples, FINDING_KEYS)
@@ -117,7 +120,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         ),
         labels=labels,
         gates=(frontal_gate(options.out.parent / "bodypart"),),
-        data=plain(data_section(options, material.samples, SOURCES)),
+        data=plain(data_section(options, material, SOURCES)),
         metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
         training=plain(training_section("chest", options, recipe)),
         weights_sha256=write_weights(options.out, trained.network),

@@ -73,16 +73,13 @@ def out_of_fold(
     *,
     kept: Path,
 ) -> FloatArray:
-    """Return logits (N, L) of networks that did not see the row or its group.
-
-    Rows with a negative fold belong to no fold: they train nothing and stay NaN.
-    """
+    """Return logits (N, L) of networks that did not see the row or its group."""
     logits = np.full(targets.shape, np.nan, dtype=np.float32)
     for fold in range(int(folds.max()) + 1):
         test = np.flatnonzero(folds == fold)
         file = kept / f"fold{fold}.npy"
         if not file.exists():
-            rows = np.flatnonzero((folds >= 0) & (folds != fold))
+            rows = np.flatnonzero(folds != fold)
             trained = fit_rows(tail, bank, targets, rows, recipe, label=f"fold {fold}")
             np.save(file, predict(trained, bank.clean[test]))
         logits[test] = np.load(file)

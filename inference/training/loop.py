@@ -105,7 +105,8 @@ def fit(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    learner = copy.deepcopy(tail).to(memory_format=torch.channels_last)
+    learner = copy.deepcopy(tail)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(learner).eval()
     optimiser = _optimiser(learner, schedule)
     batches = math.ceil(len(rows) / schedule.batch)

@@ -84,7 +84,8 @@ def decode(path: Path, *, size: int) -> tuple[NDArray[np.uint8], tuple[int, int,
     with Image.open(path) as image:
         grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
     square = letterbox(grey, size=size)
-    return np.rint(square * 255.0).astype(np.uint8), content_box(*grey.shape, size)
+    box = content_box(grey.shape[0], grey.shape[1], size)
+    return np.rint(square * 255.0).astype(np.uint8), box
 
 
 def list_sha256(data: Path, samples: Sequence[Sample]) -> str:

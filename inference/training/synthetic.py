@@ -51,7 +51,8 @@ def _shapes(random: np.random.Generator, size: int) -> NDArray[np.float64]:
     image = np.full((size, size), random.random())
     row, column = np.mgrid[0:size, 0:size]
     for _ in range(int(random.integers(3, 12))):
-        y, x, radius = [*random.uniform(0, size, 2).tolist(), random.uniform(5, size / 3)]
+        y, x = float(random.uniform(0, size)), float(random.uniform(0, size))
+        radius = float(random.uniform(5, size / 3))
         if random.random() < 0.5:
             mask = (row - y) ** 2 + (column - x) ** 2 < radius**2
         else:

@@ -21,13 +21,14 @@ from inference.training.samples import Sample, Squares, list_sha256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Everything that is trained on or held out, row by row."""
+    """Everything that is trained on, row by row, and what is held out."""
 
     samples: list[Sample]
     squares: Squares
     targets: FloatArray
     folds: NDArray[np.int64]
-    """Fold of the row; -1 where it is held out."""
+    held_out: list[Sample]
+    """Not loaded here: measured after export, by the code that anyone can run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Trained:
 
     network: PooledClassifier
     logits: FloatArray
-    """Out-of-fold logits (N, L); NaN where the row is held out."""
+    """Out-of-fold logits (N, L)."""
 
 
 def train(
@@ -46,7 +47,7 @@ def train(
     recipe: Recipe,
     augmentation: Augmentation,
 ) -> Trained:
-    """Cross-validate, then fit on every row that is not held out.
+    """Cross-validate, then fit on every row.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def train(
     kept = run_folder(_told(options, keys, recipe, augmentation, len(material.samples)))
     tail = Tail(stages, network.head)
     logits = out_of_fold(tail, bank, material.targets, material.folds, recipe, kept=kept)
-    rows = np.flatnonzero(material.folds >= 0)
+    rows = np.arange(len(material.samples))
     trained = fit_once(tail, bank, material.targets, rows, recipe, kept=kept)
     stages.load_state_dict(trained.stages.state_dict())
     network.head.load_state_dict(trained.head.state_dict())
@@ -97,12 +98,12 @@ def training_section(program: str, options: Options, recipe: Recipe) -> dict[str
 
 
 def data_section(
-    options: Options, samples: list[Sample], sources: list[dict[str, str]]
+    options: Options, material: Material, sources: list[dict[str, str]]
 ) -> dict[str, Any]:
     """Return the manifest's ``data`` section: sources, terms and the list's sha256."""
-    used = [s for s in samples if not s.held_out and s.source != "drawn"]
+    used = [s for s in material.samples if s.source != "drawn"]
     counts: dict[str, int] = {}
-    for sample in samples:
+    for sample in material.samples + material.held_out:
         name = f"{sample.source}{' (held out)' if sample.held_out else ''}"
         counts[name] = counts.get(name, 0) + 1
     return {
