@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from audit.errors import DatabaseAway, InvalidDataset
+from tests.acceptors import CountingMetrics, FolderReception, accepting
 from tests.builders import chest_radiograph, dataset_bytes
 from tests.raw_peer import (
     ABORT,
@@ -31,7 +32,6 @@ from tests.raw_peer import (
     store_pdus,
     us,
 )
-from tests.receptions import CountingMetrics, FolderReception, accepting
 
 BY_USER = bytes([0, 0, 0, 0])
 

@@ -1,4 +1,4 @@
-"""A Reception for tests of receiving services: a folder, and nothing behind it."""
+"""A running acceptor for tests, over a Reception that is a folder with nothing behind it."""
 
 import os
 import threading
