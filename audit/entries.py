@@ -13,9 +13,6 @@ class RecordKind(StrEnum):
     PREDICTION = "prediction"
     """One model on one image: predicted, skipped or failed."""
 
-    VERDICT = "verdict"
-    """The body-part check of one image, as a report revision states it."""
-
     INSTANCE_RECEIVED = "instance_received"
     REPORT_WRITTEN = "report_written"
     DELIVERY = "delivery"

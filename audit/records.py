@@ -29,6 +29,7 @@ class Writer:
         trigger: str,
         prediction: Mapping[str, Any],
         recorded_at: datetime,
+        verdict: Mapping[str, Any] | None = None,
         notes: Iterable[str] = (),
     ) -> Entry:
         """Record one model on one image.
@@ -45,6 +46,9 @@ class Writer:
             with logit, probability, threshold and decision. Heat maps are recorded by
             their sha256 (of their canonical JSON); the values stay with the result.
         recorded_at : datetime
+        verdict : mapping, optional
+            `inference.types.ImageVerdict` as JSON, with the prediction that it rests on:
+            expected, seen, verdict.
         notes : iterable of str
             Stable codes of what was unusual about the image.
         """
@@ -65,32 +69,10 @@ class Writer:
             "started_at": prediction["started_at"],
             "duration_ms": prediction["duration_ms"],
             "notes": list(notes),
+            "verdict": dict(verdict) if verdict is not None else None,
         }
         key = prediction_key(instance_id, model)
         return self._entry(RecordKind.PREDICTION, key, recorded_at, body)
-
-    def verdict(
-        self,
-        *,
-        instance_id: int,
-        study_id: int,
-        revision: int,
-        subject: Subject,
-        verdict: Mapping[str, Any],
-        recorded_at: datetime,
-    ) -> Entry:
-        """Record the body-part check of one image in one report revision.
-
-        `verdict` is `inference.types.ImageVerdict` as JSON: expected, seen, verdict.
-        """
-        key = f"verdict:{study_id}:{revision}:{instance_id}"
-        body = {
-            "subject": asdict(subject),
-            "report_revision": revision,
-            "verdict": dict(verdict),
-            "outcome": "",
-        }
-        return self._entry(RecordKind.VERDICT, key, recorded_at, body)
 
     def instance_received(
         self,
@@ -156,7 +138,7 @@ class Writer:
     def delivery(
         self,
         *,
-        delivery_id: int,
+        delivery_id: str,
         attempt: int,
         subject: Subject,
         destination: str,

@@ -50,7 +50,7 @@ def _guarded(periodic: Periodic) -> Callable[[], None]:
             periodic.run()
         except NodeError as error:
             log.warning("scheduler.run.failed", task=periodic.name, error_code=error.code)
-        except Exception as error:  # noqa: BLE001 - one failed run must not end the next ones
+        except Exception as error:
             log.exception("scheduler.run.crashed", task=periodic.name, error=type(error).__name__)
 
     return run

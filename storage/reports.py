@@ -77,6 +77,7 @@ class DeliveryRow:
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
+    sha256: str
     path: str
 
     @property

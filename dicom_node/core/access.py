@@ -81,6 +81,19 @@ class AccessPolicy:
         where = _address(address)
         return None if where and any(where in network for network in allowed) else "address"
 
+    def http_breach(self, address: str) -> str | None:
+        """Return ``address`` when no known peer may call from there, else None.
+
+        HTTP names no AE title, so any peer's networks will do; a peer that may call from
+        anywhere opens nothing here. A bearer token is the stronger rule
+        (``web.stow_token_file``).
+        """
+        if self.accept_unknown_peers:
+            return None
+        where = _address(address)
+        known = (network for networks in self.networks.values() for network in networks or ())
+        return None if where and any(where in network for network in known) else "address"
+
     def settle_s_for(self, calling: str) -> float:
         """Return the quiet time, in seconds, after which a study of this peer settles."""
         return self.settle_s_by_peer.get(calling.strip(" "), self.settle_s)

@@ -3,24 +3,34 @@
 from dataclasses import dataclass
 
 import structlog
+from pydicom import Dataset
 
 from audit.clock import Clock
 from audit.errors import Fault
 from audit.metrics import Metrics
+from audit.pseudonym import Pseudonyms
+from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import RouteSettings
-from dicom_node.pipeline.part10 import content_sha256, read_header
-from dicom_node.pipeline.records import Recorder
+from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.result import result_document
+from dicom_node.pipeline.subjects import image_subject
 from dicom_node.pipeline.work import Work
 from inference.regions import RegionMap
 from inference.service import InferenceService
-from inference.types import ImageAnalysis, ImageVerdict, Outcome, Prediction, Task
+from inference.types import (
+    ImageAnalysis,
+    ImageVerdict,
+    Outcome,
+    Task,
+    prediction_to_json,
+    verdict_to_json,
+)
 from inference.verify import expectation, judge
 from storage.files import FileStore
 from storage.index import InstanceRow, instance
 from storage.jobs import JobRow
-from storage.results import insert_result, reopen_report
+from storage.results import insert_result, reopen_study
 from storage.session import Database
 
 log = structlog.get_logger()
@@ -48,7 +58,8 @@ class AnalyseParts:
     regions: RegionMap
     routes: tuple[RouteSettings, ...]
     work: Work
-    recorder: Recorder
+    writer: Writer
+    pseudonyms: Pseudonyms
     clock: Clock
     metrics: Metrics
 
@@ -73,45 +84,54 @@ class Analyse:
         with parts.database.reading() as connection:
             row = instance(connection, int(job.key.partition(":")[2]))
         path = parts.files.absolute(row.path)
-        if content_sha256(path) != row.content_sha256:
+        stored = received_file(path)
+        if stored.content_sha256 != row.content_sha256:
             raise DamagedFile("the stored data set differs from the one received")
         route = next((r for r in parts.routes if r.name == row.route), None)
         if route is None:
             raise UnknownRoute("the route of this instance is not configured any more")
         analysis = parts.inference.analyse(path, route.models)
-        header = read_header(path)
-        verdict = self._verdict(header, analysis)
-        entries = {
-            prediction.model.name: parts.recorder.prediction(
-                row, header, analysis, prediction, verdict_of(prediction, verdict)
-            )
-            for prediction in analysis.predictions
-        }
+        verdict = self._verdict(stored.header, analysis)
+        subject = image_subject(
+            row, stored.header, parts.pseudonyms, pixel_sha256=analysis.pixel_sha256
+        )
+        now = parts.clock.now()
         with parts.database.transaction() as connection:
+            reopen_study(connection, study_id=row.study_id)
             for prediction in analysis.predictions:
-                entry = entries[prediction.model.name]
-                if insert_result(
+                own = verdict if prediction.model.task is Task.BODY_PART else None
+                document = prediction_to_json(prediction)
+                fresh = insert_result(
                     connection,
                     instance_id=row.id,
-                    prediction=prediction,
-                    document=result_document(
-                        analysis, prediction, verdict_of(prediction, verdict)
-                    ),
-                    audit_id=entry.audit_id,
-                    now=parts.clock.now(),
-                ):
-                    append(connection, entry)
-            reopen_report(connection, study_id=row.study_id, received_at=row.received_at)
+                    model=document["model"],
+                    outcome=prediction.outcome.value,
+                    document=result_document(analysis, prediction, own),
+                    now=now,
+                )
+                if fresh:
+                    append(
+                        connection,
+                        parts.writer.prediction(
+                            instance_id=row.id,
+                            subject=subject,
+                            trigger=route.name,
+                            prediction=document,
+                            verdict=verdict_to_json(own) if own is not None else None,
+                            notes=analysis.notes,
+                            recorded_at=now,
+                        ),
+                    )
             parts.work.finish(connection, job.key)
         self._tell(row, analysis, verdict)
 
-    def _verdict(self, header: object, analysis: ImageAnalysis) -> ImageVerdict | None:
+    def _verdict(self, header: Dataset, analysis: ImageAnalysis) -> ImageVerdict | None:
         seen = analysis.prediction(Task.BODY_PART)
         if seen is None or seen.outcome is not Outcome.PREDICTED:
             return None
         expected = expectation(header, self._parts.regions)
-        manifest = self._parts.inference.manifest(seen.model.name)
-        return judge(expected, seen, manifest.labels, self._parts.regions)
+        labels = self._parts.inference.manifest(seen.model.name).labels
+        return judge(expected, seen, labels, self._parts.regions)
 
     def _tell(
         self, row: InstanceRow, analysis: ImageAnalysis, verdict: ImageVerdict | None
@@ -123,19 +143,10 @@ class Analyse:
                 outcome=prediction.outcome.value,
             )
         if verdict is not None:
-            self._parts.metrics.count(
-                "verdicts_total",
-                verdict=verdict.verdict.value,
-                calling_ae_title=row.calling_ae_title,
-            )
+            self._parts.metrics.count("verdicts_total", verdict=verdict.verdict.value)
         log.info(
             "pipeline.instance.analysed",
             instance_id=row.id,
             verdict=verdict.verdict.value if verdict is not None else "",
-            outcomes={p.model.name: p.outcome.value for p in analysis.predictions},
+            outcomes=[f"{p.model.name}:{p.outcome.value}" for p in analysis.predictions],
         )
-
-
-def verdict_of(prediction: Prediction, verdict: ImageVerdict | None) -> ImageVerdict | None:
-    """Return the verdict where it belongs to `prediction`: the body-part model's row."""
-    return verdict if prediction.model.task is Task.BODY_PART else None

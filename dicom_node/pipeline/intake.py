@@ -7,31 +7,34 @@ of success. A crash between the two leaves a file without a row, which the sweep
 
 import threading
 import time
-import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import structlog
+from pydicom import Dataset
 from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.errors import NodeError
 from audit.metrics import Metrics
-from audit.records import instance_revised
+from audit.pseudonym import Pseudonyms
+from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
 from dicom_node.core.pressure import slowdown_s
-from dicom_node.core.routing import choose_route, is_urgent, routed_instance
+from dicom_node.core.routing import RoutedInstance, choose_route, urgent
 from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.receiving import Caller, Carriage, ReceiptKind, ReceivedFile
+from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, analyse_key
 from storage.commit import GroupCommitter
 from storage.files import FileStore
-from storage.index import Filed, NewInstance, file_instance, new_instance_from_header
+from storage.index import Filed, FiledKind, NewInstance, file_instance, new_instance_from_header
+from storage.session import CommitDoubtful
 from storage.states import JobKind
 
 log = structlog.get_logger()
@@ -48,6 +51,8 @@ class IntakeParts:
     committer: GroupCommitter
     work: Work
     presence: Presence
+    writer: Writer
+    pseudonyms: Pseudonyms
     clock: Clock
     metrics: Metrics
 
@@ -67,10 +72,12 @@ class Intake:
 
     def admits(self, caller: Caller) -> str | None:
         """Return None when `caller` may send, else the name of the rule it breaks."""
+        if caller.protocol == "STOW-RS":
+            if self._parts.settings.web.stow_token_file is not None:
+                return None  # the service has checked the token
+            return self._parts.access.http_breach(caller.address)
         return self._parts.access.breach(
-            calling_ae_title=caller.calling_ae_title,
-            called_ae_title=caller.called_ae_title,
-            address=caller.address,
+            caller.calling_ae_title, caller.called_ae_title, caller.address
         )
 
     def open(self, caller: Caller) -> Carriage:
@@ -104,14 +111,9 @@ class Intake:
 
     def _receive(self, file: ReceivedFile, caller: Caller) -> ReceiptKind:
         parts = self._parts
-        described = routed_instance(
-            file.header,
-            calling_ae_title=caller.calling_ae_title,
-            sop_class_uid=file.sop_class_uid,
-        )
+        described = RoutedInstance.of(file.header, caller.calling_ae_title)
         route = choose_route(parts.settings.routes, described)
-        name = uuid.uuid4().hex
-        relative = f"instances/{name[:2]}/{name[2:4]}/{name}.dcm"
+        relative = parts.files.new_path("instances")
         new = new_instance_from_header(
             file.header,
             sop_class_uid=file.sop_class_uid,
@@ -122,12 +124,17 @@ class Intake:
             path=relative,
             calling_ae_title=caller.calling_ae_title,
             route=route.name if route is not None else "",
-            urgent=is_urgent(file.header, route),
+            urgent=urgent(file.header, route),
             received_at=parts.clock.now(),
         )
         parts.files.adopt(file.path, relative)
         try:
-            filed = parts.committer.submit(lambda connection: self._file(connection, new, caller))
+            filed = parts.committer.submit(
+                lambda connection: self._file(connection, new, file.header, caller),
+                key=new.study_instance_uid,
+            )
+        except CommitDoubtful:
+            raise  # the row may be there; a file without one is swept later
         except NodeError:
             parts.files.remove(relative)
             raise
@@ -146,9 +153,11 @@ class Intake:
         )
         return kind
 
-    def _file(self, connection: Connection, new: NewInstance, caller: Caller) -> Filed:
+    def _file(
+        self, connection: Connection, new: NewInstance, header: Dataset, caller: Caller
+    ) -> Filed:
         filed = file_instance(connection, new)
-        if filed.kind == ReceiptKind.DUPLICATE:
+        if filed.kind is FiledKind.DUPLICATE:
             return filed
         if new.route:
             self._parts.work.begin(
@@ -159,16 +168,23 @@ class Intake:
                 study_id=filed.study_id,
                 urgent=new.urgent,
             )
-        if filed.kind == ReceiptKind.REVISION:
+        if filed.kind is FiledKind.REVISION:
             append(
                 connection,
-                instance_revised(
+                self._parts.writer.instance_received(
                     instance_id=filed.instance_id,
-                    revision=filed.revision,
-                    study_instance_uid=new.study_instance_uid,
-                    sop_instance_uid=new.sop_instance_uid,
-                    content_sha256=new.content_sha256,
-                    calling_ae_title=caller.calling_ae_title,
+                    subject=replace(
+                        study_subject(
+                            header, self._parts.pseudonyms, sop_instance_uid=new.sop_instance_uid
+                        ),
+                        sop_class_uid=new.sop_class_uid,
+                        transfer_syntax_uid=new.transfer_syntax_uid,
+                        revision=filed.revision,
+                        content_sha256=new.content_sha256,
+                    ),
+                    caller=asdict(caller),
+                    receipt=filed.kind,
+                    route=new.route,
                     recorded_at=new.received_at,
                 ),
             )

@@ -63,12 +63,17 @@ class Reconcile:
 
     def _adopt_dead(self) -> None:
         parts = self._parts
-        with parts.database.transaction() as connection:
-            dead = executors.dead(connection, parts.clock.now(), timeout_s=DEAD_AFTER_S)
+        looked_at = parts.clock.now()
+        with parts.database.reading() as connection:
+            dead = executors.dead(connection, looked_at, timeout_s=DEAD_AFTER_S)
         others = [executor for executor in dead if executor != parts.executor_id]
-        if others:
-            adopted = parts.engine.adopt(others)
-            log.warning("reconcile.executors.adopted", executors=len(others), workflows=adopted)
+        if not others:
+            return
+        adopted = parts.engine.adopt(others)
+        with parts.database.transaction() as connection:
+            for executor in others:
+                executors.remove(connection, executor, unless_beaten_since=looked_at)
+        log.warning("reconcile.executors.adopted", executors=len(others), workflows=adopted)
 
     def _requeue_lost(self) -> None:
         parts = self._parts

@@ -12,7 +12,7 @@ from storage import jobs
 from storage.index import study
 from storage.jobs import JobRow
 from storage.session import Database
-from storage.states import JobKind, JobState
+from storage.states import IllegalTransition, JobKind, JobState
 
 log = structlog.get_logger()
 
@@ -48,9 +48,11 @@ class Runner:
         with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
             try:
                 self._steps[job.kind](job)
+            except (IllegalTransition, jobs.StaleJob):
+                return  # another run of this job has ended it
             except NodeError as error:
                 self._work.fail(job, error)
-            except Exception as error:  # noqa: BLE001 - parked with its class name, never lost
+            except Exception as error:
                 log.exception("pipeline.step.crashed", job_key=job_key, error=type(error).__name__)
                 self._work.fail(job, error)
         self._metrics.observe(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from audit.clock import Clock
 from audit.errors import Disposition, NodeError
 from audit.metrics import Metrics
-from audit.records import job_changed
+from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import RetrySettings
 from dicom_node.core.retry import delay_s
@@ -47,15 +47,18 @@ class Work:
 
     def __init__(
         self,
+        *,
         database: Database,
         engine: WorkEngine,
         retry: RetrySettings,
+        writer: Writer,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._engine = engine
         self._retry = retry
+        self._writer = writer
         self._clock = clock
         self._metrics = metrics
         self._random = random.Random()  # noqa: S311 - spreads retries; guards nothing
@@ -98,11 +101,10 @@ class Work:
         code = error.code if isinstance(error, NodeError) else "node.unexpected"
         reason = str(error) if isinstance(error, NodeError) else type(error).__name__
         retryable = not isinstance(error, NodeError) or error.disposition is Disposition.RETRY
-        tried = job.attempt - job.first_attempt + 1
         now = self._clock.now()
         with self._database.transaction() as connection:
-            if retryable and tried < self._retry.attempts:
-                wait_s = delay_s(tried, self._retry, self._random.random())
+            if retryable and job.tries < self._retry.attempts:
+                wait_s = delay_s(job.tries, self._retry, self._random.random())
                 jobs.retry(
                     connection,
                     job.key,
@@ -122,19 +124,15 @@ class Work:
                 )
                 outcome = "retried"
             else:
-                jobs.park(connection, job.key, error_code=code, error=reason, now=now)
-                append(
+                jobs.park(
                     connection,
-                    job_changed(
-                        job_key=job.key,
-                        attempt=job.attempt,
-                        change="parked",
-                        error_code=code,
-                        error=reason,
-                        actor="node",
-                        recorded_at=now,
-                    ),
+                    job.key,
+                    attempt_from=job.attempt,
+                    error_code=code,
+                    error=reason,
+                    now=now,
                 )
+                self._record(connection, job, "parked", actor="node", error_code=code)
                 outcome = "parked"
         self._metrics.count("job_failures_total", kind=job.kind, outcome=outcome, error_code=code)
         log.warning(
@@ -170,16 +168,21 @@ class Work:
                 )
             else:
                 jobs.discard(connection, key, now)
-            append(
-                connection,
-                job_changed(
-                    job_key=key,
-                    attempt=job.attempt,
-                    change="re-driven" if wanted is JobState.QUEUED else "discarded",
-                    error_code=job.error_code,
-                    error=job.error,
-                    actor=actor,
-                    recorded_at=now,
-                ),
-            )
+            change = "redriven" if wanted is JobState.QUEUED else "discarded"
+            self._record(connection, job, change, actor=actor, error_code=job.error_code)
         return True
+
+    def _record(
+        self, connection: Connection, job: JobRow, change: str, *, actor: str, error_code: str
+    ) -> None:
+        append(
+            connection,
+            self._writer.job_changed(
+                job_key=job.key,
+                attempt=job.attempt,
+                change=change,
+                actor=actor,
+                error_code=error_code,
+                recorded_at=self._clock.now(),
+            ),
+        )

@@ -1,0 +1,321 @@
+"""The composition root: the one place that builds adapters and joins them.
+
+`build_node` makes a node of a configuration; `open_database`, `open_work` and the other
+small builders serve the commands that look at a node's data without running it.
+"""
+
+import hashlib
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.clock import Clock, SystemClock
+from audit.entries import Node as AuditNode
+from audit.metrics import Metrics, NullMetrics
+from audit.pseudonym import Pseudonyms, open_key
+from audit.records import Writer
+from dicom_node.config.settings import NodeSettings
+from dicom_node.core.access import AccessPolicy
+from dicom_node.delivery.factory import make_sender
+from dicom_node.dimse.acceptor import Acceptor
+from dicom_node.dimse.contexts import STORAGE_CLASSES
+from dicom_node.health import Health
+from dicom_node.node import Node, NodeParts
+from dicom_node.pipeline.analyse import Analyse, AnalyseParts
+from dicom_node.pipeline.deliver import Deliver, DeliverParts
+from dicom_node.pipeline.intake import Intake, IntakeParts
+from dicom_node.pipeline.presence import Presence
+from dicom_node.pipeline.reconcile import Reconcile, ReconcileParts
+from dicom_node.pipeline.report import ReportParts, WriteReport
+from dicom_node.pipeline.runner import Runner, Step
+from dicom_node.pipeline.settle import Settle
+from dicom_node.pipeline.work import Work, deliver_queue
+from dicom_node.version import software_version
+from dicom_node.web.app import make_app
+from dicom_node.web.prometheus import PrometheusMetrics
+from dicom_node.web.server import WebServer
+from inference.regions import RegionMap, load_regions
+from inference.registry import Registry
+from inference.runtime.torch_runtime import torch_runtimes
+from inference.service import InferenceOptions, InferenceService
+from storage.commit import GroupCommitter
+from storage.files import FileStore
+from storage.session import Database
+from storage.states import JobKind
+from storage.work import WorkEngine
+
+DELIVERIES_AT_ONCE = 2
+"""Associations to one destination at the same time."""
+
+REPORTS_AT_ONCE = 2
+
+
+@contextmanager
+def open_database(settings: NodeSettings) -> Iterator[Database]:
+    """Yield the node's database and close it afterwards."""
+    settings.storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.database_url, pool_size=settings.database.pool_size)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def open_work(settings: NodeSettings, database: Database) -> Work:
+    """Return what re-drives and discards jobs from outside the running node."""
+    return Work(
+        database=database,
+        engine=WorkEngine(database, executor_id=node_id(settings.storage.root)),
+        retry=settings.pipeline.retry,
+        writer=audit_writer(settings),
+        clock=SystemClock(),
+        metrics=NullMetrics(),
+    )
+
+
+def open_pseudonyms(settings: NodeSettings) -> Pseudonyms:
+    """Return the pseudonyms under the node's key, which lies beside its data."""
+    settings.storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open_key(settings.storage.root / "pseudonym.key")
+
+
+def audit_writer(settings: NodeSettings) -> Writer:
+    """Return what makes audit records in the name of this node."""
+    return Writer(
+        node=AuditNode(
+            node_id=node_id(settings.storage.root),
+            software_version=software_version(),
+            host=socket.gethostname(),
+        )
+    )
+
+
+def node_id(root: Path) -> str:
+    """Return the name that this installation keeps for good; made at the first call."""
+    path = root / "node-id"
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="ascii") as file:
+            file.write(f"node-{uuid.uuid4().hex[:12]}\n")
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="ascii").strip()
+
+
+def load_inference(settings: NodeSettings, clock: Clock, metrics: Metrics) -> InferenceService:
+    """Return the models that the configuration names, loaded and checked.
+
+    Raises
+    ------
+    BrokenModel
+        A model folder is incomplete or its weights do not match.
+    InvalidConfiguration
+        A route names a model that is not installed.
+    """
+    options = settings.inference
+    service = InferenceService(
+        Registry.load(options.model_dirs),
+        runtime_for=torch_runtimes(device=options.device, threads=options.threads),
+        options=InferenceOptions(
+            maximum_pixels=options.maximum_pixels,
+            workers=options.workers,
+            batch_size=options.batch_size,
+            batch_wait_ms=options.batch_wait_ms,
+        ),
+        clock=clock,
+        metrics=metrics,
+    )
+    try:
+        for route in settings.routes:
+            service.check_models(route.models)
+    except BaseException:
+        service.close()
+        raise
+    return service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What nearly every part needs."""
+
+    settings: NodeSettings
+    database: Database
+    files: FileStore
+    engine: WorkEngine
+    work: Work
+    writer: Writer
+    pseudonyms: Pseudonyms
+    clock: Clock
+    metrics: PrometheusMetrics
+    executor_id: str
+
+
+def build_node(settings: NodeSettings) -> Node:
+    """Return a node that is ready to start; nothing listens yet.
+
+    Raises
+    ------
+    InvalidConfiguration, BrokenModel, DatabaseAway
+        Something that the configuration names cannot be used.
+    """
+    access = AccessPolicy.from_settings(settings)
+    ground = _ground(settings)
+    inference = load_inference(settings, ground.clock, ground.metrics)
+    presence = Presence()
+    committer = GroupCommitter(ground.database)
+    intake = Intake(
+        IntakeParts(
+            settings=settings,
+            access=access,
+            storage_classes=frozenset((*STORAGE_CLASSES, *settings.dimse.extra_sop_classes)),
+            files=ground.files,
+            committer=committer,
+            work=ground.work,
+            presence=presence,
+            writer=ground.writer,
+            pseudonyms=ground.pseudonyms,
+            clock=ground.clock,
+            metrics=ground.metrics,
+        )
+    )
+    health = Health(
+        ground.database, ground.files, settings.storage.minimum_free_bytes, ground.clock
+    )
+    return Node(
+        NodeParts(
+            settings=settings,
+            database=ground.database,
+            files=ground.files,
+            committer=committer,
+            engine=ground.engine,
+            runner=_runner(ground, inference, load_regions(settings.inference.region_map_file)),
+            queues=_queues(settings),
+            inference=inference,
+            intake=intake,
+            acceptor=Acceptor(settings.dimse, intake, ground.metrics),
+            web=WebServer(make_app(intake, health, ground.metrics, settings.web), settings.web),
+            settle=Settle(
+                ground.database, ground.work, presence, access.settle_s_for, ground.clock
+            ),
+            reconcile=Reconcile(
+                ReconcileParts(
+                    database=ground.database,
+                    engine=ground.engine,
+                    work=ground.work,
+                    files=ground.files,
+                    executor_id=ground.executor_id,
+                    clock=ground.clock,
+                    metrics=ground.metrics,
+                )
+            ),
+            writer=ground.writer,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            executor_id=ground.executor_id,
+            configuration_sha256=_sha256(settings),
+        )
+    )
+
+
+def _ground(settings: NodeSettings) -> _Ground:
+    clock = SystemClock()
+    metrics = PrometheusMetrics()
+    root = settings.storage.root
+    files = FileStore(root, minimum_free_bytes=settings.storage.minimum_free_bytes, clock=clock)
+    executor_id = node_id(root)
+    database = Database(settings.database_url, pool_size=settings.database.pool_size)
+    engine = WorkEngine(database, executor_id=executor_id)
+    writer = audit_writer(settings)
+    return _Ground(
+        settings=settings,
+        database=database,
+        files=files,
+        engine=engine,
+        work=Work(
+            database=database,
+            engine=engine,
+            retry=settings.pipeline.retry,
+            writer=writer,
+            clock=clock,
+            metrics=metrics,
+        ),
+        writer=writer,
+        pseudonyms=open_pseudonyms(settings),
+        clock=clock,
+        metrics=metrics,
+        executor_id=executor_id,
+    )
+
+
+def _runner(ground: _Ground, inference: InferenceService, regions: RegionMap) -> Runner:
+    settings = ground.settings
+    analyse = Analyse(
+        AnalyseParts(
+            database=ground.database,
+            files=ground.files,
+            inference=inference,
+            regions=regions,
+            routes=settings.routes,
+            work=ground.work,
+            writer=ground.writer,
+            pseudonyms=ground.pseudonyms,
+            clock=ground.clock,
+            metrics=ground.metrics,
+        )
+    )
+    write_report = WriteReport(
+        ReportParts(
+            database=ground.database,
+            files=ground.files,
+            settings=settings,
+            labels={
+                (identity.name, label.key): label
+                for identity in inference.identities()
+                for label in inference.manifest(identity.name).labels
+            },
+            regions={key: region.code for key, region in regions.regions.items() if region.code},
+            work=ground.work,
+            writer=ground.writer,
+            pseudonyms=ground.pseudonyms,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            software_version=software_version(),
+            device_serial=ground.executor_id,
+        )
+    )
+    deliver = Deliver(
+        DeliverParts(
+            database=ground.database,
+            files=ground.files,
+            destinations=settings.destinations,
+            sender_for=lambda destination: make_sender(destination, settings.dimse.ae_title),
+            write_report=write_report,
+            work=ground.work,
+            writer=ground.writer,
+            clock=ground.clock,
+            metrics=ground.metrics,
+        )
+    )
+    steps: dict[JobKind, Step] = {
+        JobKind.ANALYSE: analyse,
+        JobKind.REPORT: write_report,
+        JobKind.DELIVER: deliver,
+    }
+    return Runner(ground.database, ground.work, steps, ground.clock, ground.metrics)
+
+
+def _queues(settings: NodeSettings) -> dict[str, int]:
+    """Return every queue with how many of its jobs run at once."""
+    images = settings.inference.workers + settings.inference.batch_size
+    return {
+        JobKind.ANALYSE.value: images,
+        JobKind.REPORT.value: REPORTS_AT_ONCE,
+        **{deliver_queue(d.name): DELIVERIES_AT_ONCE for d in settings.destinations},
+    }
+
+
+def _sha256(settings: NodeSettings) -> str:
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()

@@ -1,0 +1,177 @@
+"""``dicom-node audit``: find, show and prove what was predicted."""
+
+import argparse
+import getpass
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from audit.clock import SystemClock
+from audit.entries import RecordKind
+from audit.store import AuditFilter, AuditRow, append, get, query, verify
+from dicom_node.bootstrap import audit_writer, open_database, open_pseudonyms
+from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.config.load import load
+from dicom_node.config.settings import NodeSettings
+from storage.session import Database
+
+_OUTCOMES = ("predicted", "skipped", "failed")
+_VERDICTS = ("match", "mismatch", "uncertain", "not_declared")
+
+
+def register(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the commands."""
+    group = commands.add_parser("audit", help="find, show and prove predictions")
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", parents=[common], help="list records")
+    listing.add_argument("--kind", choices=[k.value for k in RecordKind], default="prediction")
+    listing.add_argument("--all-kinds", action="store_true")
+    listing.add_argument("--patient-id", metavar="ID")
+    listing.add_argument("--issuer", default="", metavar="TEXT", help="of the patient id")
+    listing.add_argument("--accession", metavar="NUMBER")
+    listing.add_argument("--study", default="", metavar="UID")
+    listing.add_argument("--instance", default="", metavar="UID")
+    listing.add_argument("--model", default="", metavar="NAME")
+    listing.add_argument("--model-version", default="", metavar="VERSION")
+    listing.add_argument("--outcome", default="", choices=_OUTCOMES)
+    listing.add_argument("--verdict", default="", choices=_VERDICTS)
+    listing.add_argument("--since", type=_moment, metavar="TIME", help="ISO 8601, UTC if bare")
+    listing.add_argument("--until", type=_moment, metavar="TIME")
+    listing.add_argument("--limit", type=int, default=50, metavar="N", help="newest N")
+    add_json_flag(listing)
+    listing.set_defaults(run=run_list)
+    show = actions.add_parser("show", parents=[common], help="show one record, whole")
+    show.add_argument("audit_id", metavar="AUDIT_ID")
+    show.set_defaults(run=run_show)
+    proof = actions.add_parser("verify", parents=[common], help="check the whole hash chain")
+    add_json_flag(proof)
+    proof.set_defaults(run=run_verify)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print the newest records that fit, oldest of them first."""
+    settings = load(arguments.config)
+    names = open_pseudonyms(settings)
+    wanted = AuditFilter(
+        kinds=() if arguments.all_kinds else (RecordKind(arguments.kind),),
+        since=arguments.since,
+        until=arguments.until,
+        patient_pseudonym=names.patient(arguments.patient_id or "", arguments.issuer),
+        accession_pseudonym=names.accession(arguments.accession or ""),
+        study_instance_uid=arguments.study,
+        sop_instance_uid=arguments.instance,
+        model_name=arguments.model,
+        model_version=arguments.model_version,
+        outcome=arguments.outcome,
+        verdict=arguments.verdict,
+        limit=arguments.limit,
+        newest_first=True,
+    )
+    with open_database(settings) as database:
+        with database.reading() as connection:
+            rows = list(query(connection, wanted))[::-1]
+        _note_access(settings, database, "read", {"records": len(rows)})
+    if arguments.json:
+        print_json_lines(_document(row) for row in rows)
+    elif not rows:
+        print("no such records")
+    else:
+        _print_table(rows)
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Print one record as indented JSON; return 1 when there is none."""
+    settings = load(arguments.config)
+    with open_database(settings) as database:
+        with database.reading() as connection:
+            row = get(connection, arguments.audit_id)
+        if row is None:
+            print("no such record")
+            return 1
+        _note_access(settings, database, "read", {"audit_id": arguments.audit_id})
+    print(json.dumps(_document(row), indent=2, ensure_ascii=False, sort_keys=True))
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Check every link; return 1 when the chain is broken."""
+    settings = load(arguments.config)
+    with open_database(settings) as database:
+        with database.reading() as connection:
+            report = verify(connection)
+        _note_access(settings, database, "verify", {"ok": report.ok})
+    document = {
+        "ok": report.ok,
+        "records": report.count,
+        "first_bad_seq": report.first_bad_seq,
+        "reason": report.reason,
+        "head_seq": report.head.seq,
+        "head_hash": report.head.row_hash,
+    }
+    if arguments.json:
+        print_json_lines([document])
+    elif report.ok:
+        print(
+            f"ok: {report.count} records, unbroken; head {report.head.seq} {report.head.row_hash}"
+        )
+        print("keep the head elsewhere: only that shows records missing from the end")
+    else:
+        print(f"BROKEN at record {report.first_bad_seq}: {report.reason}")
+    return 0 if report.ok else 1
+
+
+def _document(row: AuditRow) -> dict[str, Any]:
+    return {
+        "seq": row.seq,
+        "audit_id": row.audit_id,
+        "kind": row.kind.value,
+        "recorded_at": row.recorded_at.isoformat(),
+        "row_hash": row.row_hash,
+        "prev_hash": row.prev_hash,
+        **row.body,
+    }
+
+
+def _print_table(rows: list[AuditRow]) -> None:
+    table = Table("seq", "time (UTC)", "kind", "model", "outcome", "verdict", "audit id", box=None)
+    for row in rows:
+        model = row.body.get("model") or {}
+        verdict = row.body.get("verdict") or {}
+        table.add_row(
+            str(row.seq),
+            row.recorded_at.strftime("%Y-%m-%d %H:%M:%S"),
+            row.kind.value,
+            f"{model.get('name', '')} {model.get('version', '')}".strip(),
+            str(row.body.get("outcome", "")),
+            str(verdict.get("verdict", "")) if isinstance(verdict, Mapping) else "",
+            row.audit_id,
+        )
+    Console().print(table)
+
+
+def _note_access(
+    settings: NodeSettings, database: Database, action: str, what: Mapping[str, Any]
+) -> None:
+    with database.transaction() as connection:
+        append(
+            connection,
+            audit_writer(settings).access(
+                actor=getpass.getuser(),
+                action=action,
+                query=what,
+                recorded_at=SystemClock().now(),
+            ),
+        )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be ISO 8601, such as 2026-11-20T08:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

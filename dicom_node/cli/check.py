@@ -1,0 +1,139 @@
+"""``dicom-node check``: try everything that the configuration names, before serving."""
+
+import argparse
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from audit.clock import SystemClock
+from audit.errors import NodeError
+from audit.metrics import NullMetrics
+from dicom_node.bootstrap import load_inference, open_database
+from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.config.load import load
+from dicom_node.config.settings import NodeSettings
+from dicom_node.core.access import AccessPolicy
+from dicom_node.delivery.factory import make_sender
+from inference.regions import load_regions
+from storage import schema
+from storage.files import FileStore
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+def register(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        parents=[common],
+        help="check configuration, database, disk, ports, models and destinations",
+    )
+    add_json_flag(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line for each check; return 1 when any failed."""
+    settings = load(arguments.config)
+    failed = False
+    for finding in findings(settings, str(arguments.config)):
+        failed = failed or not finding.ok
+        if arguments.json:
+            print_json_lines([asdict(finding)])
+        else:
+            print(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.check}: {finding.detail}")
+    return 1 if failed else 0
+
+
+def findings(settings: NodeSettings, source: str) -> Iterator[Finding]:
+    """Yield the outcome of every check, in the order in which the node would fail."""
+    yield Finding("configuration", True, f"{source} is valid")
+    checks: list[tuple[str, Callable[[NodeSettings], str]]] = [
+        ("access", _access),
+        ("disk", _disk),
+        ("database", _database),
+        ("port dimse", lambda s: _port(s.dimse.host, s.dimse.port)),
+        ("port web", lambda s: _port(s.web.host, s.web.port)),
+        ("body-part words", _regions),
+        ("models", _models),
+    ]
+    tls = settings.dimse.tls
+    if tls is not None:
+        checks.insert(4, ("port dimse-tls", lambda s: _port(s.dimse.host, tls.port)))
+    for name, check in checks:
+        yield _tried(name, lambda check=check: check(settings))  # type: ignore[misc]
+    for destination in settings.destinations:
+
+        def answers(destination=destination) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            make_sender(destination, settings.dimse.ae_title).verify()
+            return f"answers ({destination.kind})"
+
+        yield _tried(f"destination {destination.name}", answers)
+    if not settings.routes:
+        yield Finding("routes", False, "there is no route: images would only be stored")
+
+
+def _tried(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except NodeError as error:
+        return Finding(name, False, f"{error} [{error.code}]")
+    except OSError as error:
+        return Finding(name, False, error.strerror or type(error).__name__)
+
+
+def _access(settings: NodeSettings) -> str:
+    AccessPolicy.from_settings(settings)
+    if settings.access.accept_unknown_peers:
+        return "anybody may send (accept_unknown_peers)"
+    return f"{len(settings.access.peers)} peers may send"
+
+
+def _disk(settings: NodeSettings) -> str:
+    store = FileStore(
+        settings.storage.root, minimum_free_bytes=settings.storage.minimum_free_bytes
+    )
+    try:
+        probe = store.temporary_path()
+        probe.write_bytes(b"probe")
+        store.adopt(probe, "probe/check")
+        store.remove("probe/check")
+        return f"{store.free_bytes() // 1_000_000} MB free in {settings.storage.root}"
+    finally:
+        store.close()
+
+
+def _database(settings: NodeSettings) -> str:
+    with open_database(settings) as database:
+        database.ping()
+        if schema.is_empty(database):
+            return f"{database.dialect}, empty: `dicom-node serve` will make the tables"
+        schema.require_head(database)
+        return f"{database.dialect}, schema {schema.current_revision(database)}"
+
+
+def _port(host: str, port: int) -> str:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.create_server((host, port), family=family).close()
+    return f"{host}:{port} is free"
+
+
+def _regions(settings: NodeSettings) -> str:
+    table = load_regions(settings.inference.region_map_file)
+    return f"{len(table.regions)} regions"
+
+
+def _models(settings: NodeSettings) -> str:
+    service = load_inference(settings, SystemClock(), NullMetrics())
+    try:
+        service.warm_up()
+        return ", ".join(f"{m.name} {m.version} on {m.device}" for m in service.identities())
+    finally:
+        service.close()

@@ -1,0 +1,52 @@
+"""``dicom-node studies``: the newest studies and how far each has come."""
+
+import argparse
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.bootstrap import open_database
+from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.config.load import load
+from storage.listing import StudyListing, study_listing
+
+
+def register(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "studies", parents=[common], help="list studies and their results (holds patient data)"
+    )
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="newest N")
+    add_json_flag(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the studies, the newest first."""
+    with open_database(load(arguments.config)) as database, database.reading() as connection:
+        rows = study_listing(connection, arguments.limit)
+    if arguments.json:
+        print_json_lines(asdict(row) for row in rows)
+        return 0
+    if not rows:
+        print("no study has been received yet")
+        return 0
+    table = Table("patient", "accession", "images", "report", "delivered", "result", box=None)
+    for row in rows:
+        table.add_row(
+            row.patient_id,
+            ", ".join(row.accession_numbers),
+            str(row.instances),
+            str(row.revision) if row.report else _progress(row),
+            f"{row.delivered}/{row.deliveries}" if row.report else "",
+            str(row.report["sentence"]) if row.report else "",
+        )
+    Console().print(table)
+    return 0
+
+
+def _progress(row: StudyListing) -> str:
+    if row.parked_jobs:
+        return f"{row.parked_jobs} parked"
+    return "in work" if row.waiting_jobs else "waiting to settle"

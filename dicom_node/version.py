@@ -1,0 +1,11 @@
+"""What this software calls itself."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def software_version() -> str:
+    """Return the version of the installed package, or ``0`` in a checkout without one."""
+    try:
+        return version("dicom-node")
+    except PackageNotFoundError:
+        return "0"
