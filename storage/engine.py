@@ -1,6 +1,6 @@
 """DBOS itself, of which a process can hold one: its tables, its start and its end.
 
-Only `storage.work` uses this; see ``docs/decisions/dbos.md`` for what each setting is for.
+Only `storage.work` uses this; see ``docs/decisions/0005-dbos-moves-the-work.md`` for what each setting is for.
 """
 
 import logging
