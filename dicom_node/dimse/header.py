@@ -36,9 +36,13 @@ class _Bounded(BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         content = super().read(size)
         self._left -= len(content)
-        if self._left < 0:
-            raise InvalidDataset("the data set before Pixel Data is too large")
+        self.check_limit()
         return content
+
+    def check_limit(self) -> None:
+        """Raise `InvalidDataset` when too much has been read."""
+        if self._left < 0:
+            raise InvalidDataset("the data set before Pixel Data is too large") from None
 
 
 @dataclass(slots=True)
@@ -78,16 +82,17 @@ def read_header(path: Path, offset: int, transfer_syntax_uid: str) -> Dataset:
         When it is not a sequence of whole data elements, ends within a value, or needs
         more than `MAXIMUM_HEADER_BYTES` before its Pixel Data.
     """
-    try:
-        with _Bounded(path) as file:
+    with _Bounded(path) as file:
+        try:
             file.seek(offset)
             if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
                 return _parse_deflated(file)
             return _parse(file, path.stat().st_size, transfer_syntax_uid)
-    except InvalidDataset:
-        raise
-    except Exception:  # noqa: BLE001 - hostile bytes make pydicom raise nearly anything
-        raise InvalidDataset("the data set cannot be parsed") from None
+        except InvalidDataset:
+            raise
+        except Exception:  # noqa: BLE001 - hostile bytes make pydicom raise nearly anything
+            file.check_limit()
+            raise InvalidDataset("the data set cannot be parsed") from None
 
 
 def _parse(file: BinaryIO, end: int, transfer_syntax_uid: str) -> Dataset:
@@ -112,8 +117,7 @@ def _parse(file: BinaryIO, end: int, transfer_syntax_uid: str) -> Dataset:
 
 
 def _drop_large_values(header: Dataset, end: int) -> None:
-    for tag in list(header.keys()):
-        element = header.get_item(tag)
+    for tag, element in list(header.items()):  # as read: get_item() would read what is deferred
         if not isinstance(element, RawDataElement) or element.length == _UNDEFINED_LENGTH:
             continue
         if element.value_tell + element.length > end:
