@@ -1,6 +1,7 @@
 """DBOS itself, of which a process can hold one: its tables, its start and its end.
 
-Only `storage.work` uses this; see ``docs/decisions/0005-dbos-moves-the-work.md`` for what each setting is for.
+Only `storage.work` uses this; ``docs/decisions/0020-dbos-moves-the-work.md`` says what each
+setting is for.
 """
 
 import logging
