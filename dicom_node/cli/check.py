@@ -71,7 +71,7 @@ def findings(settings: NodeSettings, source: str) -> Iterator[Finding]:
         yield _tried(name, lambda check=check: check(settings))  # type: ignore[misc]
     for destination in settings.destinations:
 
-        def answers(destination=destination) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        def answers(destination=destination) -> str:  # type: ignore[no-untyped-def]
             make_sender(destination, settings.dimse.ae_title).verify()
             return f"answers ({destination.kind})"
 
@@ -97,9 +97,7 @@ def _access(settings: NodeSettings) -> str:
 
 
 def _disk(settings: NodeSettings) -> str:
-    store = FileStore(
-        settings.storage.root, minimum_free_bytes=settings.storage.minimum_free_bytes
-    )
+    store = FileStore(settings.storage.root, minimum_free_bytes=settings.storage.minimum_free_bytes)
     try:
         probe = store.temporary_path()
         probe.write_bytes(b"probe")
