@@ -121,7 +121,9 @@ def fit(
             _set_rates(optimiser, schedule, epoch + step / batches)
             drawn = random.choice(rows, schedule.batch, p=share)
             inputs = bank.train(drawn, random).to(memory_format=torch.channels_last)
-            loss = masked_bce(learner(inputs), torch.from_numpy(targets[drawn]), positive_weight)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = learner(inputs)
+            loss = masked_bce(logits.float(), torch.from_numpy(targets[drawn]), positive_weight)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -1,0 +1,101 @@
+"""The networks: their shape, their closed-form Grad-CAM, and torchvision's import."""
+
+import functools
+import subprocess
+import sys
+import types
+
+import pytest
+import torch
+from torch import Tensor
+
+from inference import torchvision_compat
+from inference.architectures import ARCHITECTURES, PooledClassifier, build, closed_form_cam
+
+NAMES = sorted(ARCHITECTURES)
+
+
+@functools.cache
+def network(name: str) -> PooledClassifier:
+    torch.manual_seed(3)
+    return build(name, 5).eval()
+
+
+def autograd_cam(model: PooledClassifier, maps: Tensor, label: int) -> Tensor:
+    """Grad-CAM as its authors define it: mean gradient per map, weighted sum, ReLU."""
+    leaf = maps.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.classify(leaf)[:, label].sum(), leaf)
+    return torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_forward_gives_logits_and_non_negative_maps(name: str) -> None:
+    model = network(name)
+    with torch.no_grad():
+        logits, maps = model(torch.rand(2, 3, 64, 64))
+    assert logits.shape == (2, 5)
+    assert maps.shape == (2, model.head.in_features, 2, 2)
+    assert float(maps.min()) >= 0.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_closed_form_cam_is_grad_cam(name: str) -> None:
+    model = network(name)
+    with torch.no_grad():
+        _, maps = model(torch.rand(1, 3, 64, 64))
+        closed = closed_form_cam(model.head, maps)
+    for label in range(5):
+        difference = (closed[:, label] - autograd_cam(model, maps, label)).abs().max()
+        assert float(difference) < 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_head_of_pooled_maps(name: str) -> None:
+    model = network(name)
+    with torch.no_grad():
+        logits, maps = model(torch.rand(1, 3, 64, 64))
+        again = maps.mean(dim=(2, 3)) @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(logits, again)
+
+
+def test_unknown_name_is_refused() -> None:
+    with pytest.raises(KeyError, match="mobilenet_v2"):
+        build("vgg", 2)
+
+
+def test_models_import_in_a_fresh_interpreter() -> None:
+    code = (
+        "from inference.torchvision_compat import torchvision_models as m;"
+        "print(m().mobilenet_v2(weights=None).last_channel)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1280"
+
+
+def test_operators_are_declared_only_after_the_plain_import_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models, asked, declared = types.ModuleType("torchvision.models"), [], []
+
+    def import_module(name: str) -> types.ModuleType:
+        asked.append(name)
+        if not declared:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return models
+
+    monkeypatch.setattr(torchvision_compat.importlib, "import_module", import_module)
+    monkeypatch.setattr(torchvision_compat, "declare_operators", lambda: declared.append(True))
+    monkeypatch.setattr(torchvision_compat, "_forget_half_imported", lambda: None)
+    assert torchvision_compat.torchvision_models() is models
+    assert asked == ["torchvision.models"] * 2
+    assert torchvision_compat.torchvision_models() is models
+    assert declared == [True]
+
+
+def test_other_import_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_module(name: str) -> types.ModuleType:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(torchvision_compat.importlib, "import_module", import_module)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        torchvision_compat.torchvision_models()

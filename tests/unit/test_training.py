@@ -1,0 +1,283 @@
+"""Training on drawn images, the measures, and the models that are shipped."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from inference.architectures import build
+from inference.evaluation.card import render_card
+from inference.evaluation.check import differences, recompute
+from inference.evaluation.loaded import load_model
+from inference.evaluation.metrics import auc, auc_interval, calibration_error, share_interval
+from inference.evaluation.verdict import (
+    Thresholds,
+    Trials,
+    choose_thresholds,
+    matches,
+    mismatches,
+)
+from inference.manifest import read_manifest
+from inference.preprocess import network_input
+from inference.training.augment import Augmentation, augment, to_network
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.bank import StemBank
+from inference.training.calibrate import fit_calibration
+from inference.training.crossval import Recipe, out_of_fold
+from inference.training.export import plain, write_weights
+from inference.training.folds import balance, group_folds
+from inference.training.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
+from inference.training.loop import Schedule, Tail, fit, masked_bce, positive_weights, predict
+from inference.training.samples import Squares
+from inference.training.sources_bodypart import region_targets
+from inference.training.synthetic import synthetic_squares
+
+ROOT = Path(__file__).parents[2]
+MODELS = [ROOT / "inference/models/bodypart", ROOT / "inference/models/chest-findings"]
+DATA = Path(os.environ.get("XRAY_DATA", ROOT.parent / "shared" / "data"))
+
+
+def bright_and_dark(count: int, size: int = 32) -> tuple[Squares, np.ndarray]:
+    random = np.random.default_rng(5)
+    bright = np.arange(count) % 2 == 0
+    pixels = random.integers(0, 60, (count, size, size)).astype(np.uint8)
+    pixels[bright, 8:24, 8:24] += 180
+    boxes = np.tile(np.array([0, 0, size, size]), (count, 1))
+    return Squares(pixels=pixels, boxes=boxes), bright.astype(np.float32)[:, None]
+
+
+def bank_and_tail(squares: Squares) -> tuple[StemBank, Tail]:
+    torch.manual_seed(1)
+    network = build("mobilenet_v2", 1)
+    bank = StemBank(
+        network.features[:4],
+        squares,
+        Augmentation(),
+        variants=2,
+        seed=1,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+    return bank, Tail(torch.nn.Conv2d(24, 8, 1), torch.nn.Linear(8, 1))
+
+
+def test_a_few_steps_learn_bright_from_dark() -> None:
+    squares, targets = bright_and_dark(32)
+    bank, tail = bank_and_tail(squares)
+    schedule = Schedule(epochs=10, head_epochs=0, batch=8, rate=2e-2, head_rate=2e-2, average=0.5)
+    rows = np.arange(32)
+    trained = fit(
+        tail,
+        bank,
+        targets,
+        rows,
+        schedule=schedule,
+        weights=np.ones(32),
+        positive_weight=torch.ones(1),
+        seed=1,
+        label="test",
+    )
+    scores = predict(trained, bank.clean)[:, 0].astype(np.float64)
+    assert auc(scores, targets[:, 0] > 0.5) > 0.9
+
+
+def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) -> None:
+    squares, targets = bright_and_dark(12)
+    bank, tail = bank_and_tail(squares)
+    recipe = Recipe(schedule=Schedule(epochs=1, batch=4))
+    folds = np.arange(12) % 3
+    first = out_of_fold(tail, bank, targets, folds, recipe, kept=tmp_path)
+    assert not np.isnan(first).any()
+    np.save(tmp_path / "fold0.npy", np.full((4, 1), 7.0, dtype=np.float32))
+    again = out_of_fold(tail, bank, targets, folds, recipe, kept=tmp_path)
+    assert (again[folds == 0] == 7.0).all()
+    np.testing.assert_array_equal(again[folds != 0], first[folds != 0])
+
+
+def test_same_seed_gives_same_weights() -> None:
+    squares, targets = bright_and_dark(8)
+    bank, tail = bank_and_tail(squares)
+    kept = [
+        fit(
+            tail,
+            bank,
+            targets,
+            np.arange(8),
+            schedule=Schedule(epochs=2, batch=4),
+            weights=np.ones(8),
+            positive_weight=torch.ones(1),
+            seed=4,
+            label="test",
+        )
+        for _ in range(2)
+    ]
+    torch.testing.assert_close(kept[0].head.weight, kept[1].head.weight, rtol=0, atol=1e-6)
+
+
+def test_augmented_squares_stay_in_range_and_differ() -> None:
+    squares = synthetic_squares(12, size=48, seed=2)
+    options = Augmentation(quarter_turns=0.5, invert=0.5, blur=1.0)
+    changed = augment(squares, np.arange(12), options, torch.Generator().manual_seed(1))
+    assert changed.shape == (12, 48, 48)
+    assert changed.dtype == np.float32
+    assert changed.min() >= 0.0
+    assert changed.max() <= 1.0
+    assert np.abs(changed - squares.pixels / 255.0).mean() > 0.01
+
+
+def test_inverting_leaves_the_ground_black() -> None:
+    pixels = np.zeros((1, 32, 32), dtype=np.uint8)
+    pixels[:, :, 8:24] = 100
+    squares = Squares(pixels=pixels, boxes=np.array([[0, 8, 32, 24]]))
+    still = Augmentation(
+        rotate_degrees=0, zoom=(1, 1), shift=0, mirror=0, invert=1.0, contrast=0, noise=0
+    )
+    changed = augment(squares, np.array([0]), still, torch.Generator().manual_seed(1))
+    assert changed[0, :, :7].max() == 0.0
+    assert changed[0, :, 10:22].min() > 0.4
+
+
+def test_training_input_is_the_nodes_own() -> None:
+    square = np.random.default_rng(1).random((2, 16, 16), dtype=np.float32)
+    batch = to_network(square, mean=IMAGENET_MEAN, std=IMAGENET_STD).numpy()
+    single = network_input(square[1], mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    np.testing.assert_array_equal(batch[1], single)
+
+
+def test_unknown_targets_do_not_count() -> None:
+    logits = torch.tensor([[2.0, -1.0]])
+    known = masked_bce(logits, torch.tensor([[1.0, float("nan")]]), torch.ones(2))
+    alone = masked_bce(logits[:, :1], torch.tensor([[1.0]]), torch.ones(1))
+    torch.testing.assert_close(known, alone)
+
+
+def test_rare_labels_weigh_more() -> None:
+    targets = np.zeros((100, 2), dtype=np.float32)
+    targets[:90, 0] = 1
+    targets[95:, 1] = 1
+    weights = balance(targets, most=4.0)
+    assert weights[0] == 1.0
+    assert 1.0 < weights[99] <= 4.0
+    assert positive_weights(targets, most=3.0).tolist() == [1.0, 3.0]
+
+
+def test_folds_keep_groups_together() -> None:
+    groups = [f"g{i // 3}" for i in range(60)]
+    folds = group_folds(groups, folds=5, seed=1)
+    assert set(folds.tolist()) == set(range(5))
+    assert all(len({folds[i] for i in range(k, k + 3)}) == 1 for k in range(0, 60, 3))
+
+
+def test_calibration_undoes_a_known_distortion() -> None:
+    random = np.random.default_rng(3)
+    true = random.normal(0, 2, 20000)
+    present = random.random(20000) < 1 / (1 + np.exp(-true))
+    distorted = ((true - 0.5) * 2).astype(np.float32)[:, None]
+    calibration = fit_calibration(distorted, present.astype(np.float32)[:, None])
+    assert calibration.temperature[0] == pytest.approx(2.0, abs=0.1)
+    assert calibration.bias[0] == pytest.approx(0.5, abs=0.1)
+    assert calibration_error(calibration(distorted)[:, 0], present) < 0.02
+
+
+def test_auc_agrees_with_scikit_learn_also_with_ties_and_weights() -> None:
+    random = np.random.default_rng(2)
+    scores = random.integers(0, 20, 300).astype(np.float64)
+    truth = random.random(300) < 0.3
+    weights = random.integers(0, 4, 300).astype(np.float64)
+    assert auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    assert auc(scores, truth, weights) == pytest.approx(
+        roc_auc_score(truth, scores, sample_weight=weights)
+    )
+    low, high = auc_interval(scores, truth, [str(i // 2) for i in range(300)], rounds=200)
+    assert low < auc(scores, truth) < high
+
+
+def test_share_interval_stays_inside_zero_and_one() -> None:
+    assert share_interval(0, 10)[0] == 0.0
+    assert share_interval(10, 10)[1] == pytest.approx(1.0)
+    assert share_interval(0, 0) == (0.0, 1.0)
+
+
+def test_verdict_rule_on_single_images() -> None:
+    pair = Thresholds(present_at=0.5, absent_below=0.1)
+    trials = Trials(
+        probabilities=np.array([[0.9, 0.0], [0.9, 0.05], [0.9, 0.3], [0.9, 0.05], [0.4, 0.05]]),
+        not_ours=np.array([False, False, False, True, False]),
+        expected=np.array([0, 1, 1, 1, 1]),
+    )
+    assert mismatches(trials, pair).tolist() == [False, True, False, False, False]
+    assert matches(trials, pair).tolist() == [True, False, False, False, False]
+
+
+def test_chosen_thresholds_keep_the_false_flags_below_the_limit() -> None:
+    random = np.random.default_rng(9)
+    truth = random.integers(0, 4, 400)
+    probabilities = random.random((400, 4)) * 0.2
+    probabilities[np.arange(400), truth] = random.random(400)
+    none = np.zeros(400, dtype=bool)
+    correct = Trials(probabilities=probabilities, not_ours=none, expected=truth)
+    wrong = Trials(probabilities=probabilities, not_ours=none, expected=(truth + 1) % 4)
+    pair = choose_thresholds(correct, wrong)
+    assert mismatches(correct, pair).mean() <= 0.01
+    assert mismatches(wrong, pair).mean() > 0.1
+
+
+def test_targets_of_an_unlabelled_view_stay_unknown() -> None:
+    assert "FrontalChest" not in region_targets({"Chest"})
+    assert region_targets({"Hand"})["FrontalChest"] == 0.0
+    assert set(NEIGHBOURS) <= set(BODYPART_KEYS)
+
+
+def test_exported_numbers_are_plain() -> None:
+    document = plain({"a": np.float64(0.123456), "b": (np.int64(3), "x")})
+    assert document == {"a": 0.1235, "b": [3, "x"]}
+
+
+def test_half_precision_weights_load_as_float32(tmp_path: Path) -> None:
+    network = build("mobilenet_v2", 3)
+    digest = write_weights(tmp_path, network)
+    stored = (tmp_path / "weights.safetensors").read_bytes()
+    assert hashlib.sha256(stored).hexdigest() == digest
+    assert len(stored) < 6_000_000
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_shipped_model_validates_and_its_weights_match(folder: Path) -> None:
+    model = load_model(folder)
+    keys = tuple(label.key for label in model.manifest.labels)
+    assert keys in {BODYPART_KEYS, FINDING_KEYS}
+    assert all(p.dtype is torch.float32 for p in model.network.parameters())
+    assert (folder / "weights.safetensors").stat().st_size < 30_000_000
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_labels_that_are_not_reported_say_why(folder: Path) -> None:
+    for label in read_manifest(folder).labels:
+        assert label.reported == (label.not_reported_because is None)
+        if label.role in {"region", "finding"}:
+            assert label.code is not None
+            assert label.operating_point is not None
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_model_card_is_what_the_manifest_prints(folder: Path) -> None:
+    card = ROOT / "docs" / "models" / f"{folder.name}.md"
+    assert card.read_text(encoding="utf-8") == render_card(folder)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_shipped_metrics_are_found_again(folder: Path) -> None:
+    if not DATA.is_dir():
+        pytest.skip("the images of ../shared/data are not here")
+    model = load_model(folder)
+    assert differences(model.manifest.metrics["held_out"], recompute(model, DATA)) == []
+
+
+def test_differences_names_the_number_that_moved() -> None:
+    lines = differences({"a": {"auc": 0.8}, "b": 1}, {"a": {"auc": 0.7}, "b": 1})
+    assert lines == ["a.auc: stated 0.8, found 0.7"]
