@@ -89,11 +89,14 @@ class Archive:
 
     def _keep(self, uid: str, content: bytes) -> None:
         partial = self.folder / f".{uid}.part"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.folder / f"{uid}.dcm")
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.folder / f"{uid}.dcm")
+        finally:
+            partial.unlink(missing_ok=True)
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(folder)
