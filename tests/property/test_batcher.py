@@ -122,7 +122,7 @@ def test_a_lone_failure_is_not_run_twice():
 
 def test_closing_answers_what_waits_and_refuses_what_comes_after():
     runtime = GatedRuntime()
-    served = batcher(runtime, batch_size=2)
+    served = batcher(runtime, batch_size=8, batch_wait_ms=2.0)
     with ThreadPoolExecutor(4) as threads:
         answers = [threads.submit(served.submit, tensor(1))]
         assert runtime.began.wait(DEADLINE_S)

@@ -212,12 +212,15 @@ def test_the_size_is_checked_before_anything_is_decoded(problem_of, monkeypatch)
     )
 
 
-def test_a_codestream_larger_than_the_header_says_is_never_decoded(problem_of):
+def test_a_codestream_larger_than_the_header_says_is_never_decoded(problem_of, monkeypatch):
+    handed_on = []
+    monkeypatch.setattr(reader, "encapsulate", handed_on.append)
     ds = chest_radiograph()
     ds.compress(JPEGLSLossless, generate_instance_uid=False)
     ds.Rows = ds.Columns = 32
 
     assert problem_of(part10_bytes(ds)) is PixelProblem.DAMAGED
+    assert handed_on == []
 
 
 def test_a_stretched_image_may_not_grow_past_the_limit(problem_of):
