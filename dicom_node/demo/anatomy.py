@@ -15,8 +15,25 @@ from numpy.typing import NDArray
 Map = NDArray[np.float64]
 Point = tuple[float, float]
 
+LONG_SIDE = 1024
+"""Of every phantom, in pixels."""
+
 _SOFT, _CORTEX, _MARROW = 1.0, 5.0, 2.6
 """What a unit of length takes from the beam."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What the collimator leaves of the drawing, in units of length."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    @property
+    def centre(self) -> Point:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
 
 @dataclass(frozen=True)
@@ -25,25 +42,33 @@ class _Plane:
 
     x: Map
     y: Map
+    centre: Point
     tilt: float
+    scale: float
+    """Pixels per unit of length."""
 
     @classmethod
-    def of(cls, rows: int, columns: int, tilt: float) -> "_Plane":
-        """A plane of this size, turned by `tilt` radians about its centre."""
-        y, x = np.mgrid[0:rows, 0:columns] / rows
-        centre_x, centre_y = columns / rows / 2, 0.5
-        x, y = x - centre_x, y - centre_y
+    def of(cls, field: Field, tilt: float) -> "_Plane":
+        """A plane over `field`, turned by `tilt` radians about its centre."""
+        height, width = field.bottom - field.top, field.right - field.left
+        scale = LONG_SIDE / max(height, width)
+        rows, columns = round(height * scale), round(width * scale)
+        y, x = np.mgrid[0:rows, 0:columns].astype(np.float64)
+        y, x = (y - rows / 2) / scale, (x - columns / 2) / scale
         cos, sin = np.cos(tilt), np.sin(tilt)
-        return cls(cos * x - sin * y + centre_x, sin * x + cos * y + centre_y, tilt)
+        centre = field.centre
+        return cls(
+            cos * x - sin * y + centre[0], sin * x + cos * y + centre[1], centre, tilt, scale
+        )
 
     def _box(self, centre: Point, reach: float) -> tuple[slice, slice]:
         """The pixels that lie within `reach` of `centre`, and a few more."""
         rows, columns = self.x.shape
-        half_width = columns / rows / 2
-        x, y = centre[0] - half_width, centre[1] - 0.5
+        x, y = centre[0] - self.centre[0], centre[1] - self.centre[1]
         cos, sin = np.cos(self.tilt), np.sin(self.tilt)
-        column, row = rows * (cos * x + sin * y + half_width), rows * (cos * y - sin * x + 0.5)
-        pixels = rows * reach + 1
+        column = self.scale * (cos * x + sin * y) + columns / 2
+        row = self.scale * (cos * y - sin * x) + rows / 2
+        pixels = self.scale * reach + 1
         return (
             slice(max(0, int(row - pixels)), max(0, int(row + pixels) + 1)),
             slice(max(0, int(column - pixels)), max(0, int(column + pixels) + 1)),
@@ -221,18 +246,17 @@ class Phantom:
 
     name: str
     draw: Callable[[_Plane], Map]
-    rows: int
-    columns: int
+    field: Field
     patient_orientation: tuple[str, str]
 
 
 PHANTOMS = {
     phantom.region: phantom
     for phantom in (
-        Phantom("CHEST", "PA", "Chest", chest, 1024, 1024, ("L", "F")),
-        Phantom("HAND", "PA", "Hand", hand, 1024, 820, ("L", "F")),
-        Phantom("KNEE", "AP", "Knee", knee, 1024, 800, ("L", "F")),
-        Phantom("ANKLE", "LL", "Ankle", ankle, 1024, 1024, ("A", "F")),
+        Phantom("CHEST", "PA", "Chest", chest, Field(0.08, 0.1, 0.85, 0.9), ("L", "F")),
+        Phantom("HAND", "PA", "Hand", hand, Field(0.0, 0.0, 1.0, 0.8), ("L", "F")),
+        Phantom("KNEE", "AP", "Knee", knee, Field(0.2, 0.02, 0.8, 0.76), ("L", "F")),
+        Phantom("ANKLE", "LL", "Ankle", ankle, Field(0.1, 0.05, 0.95, 0.95), ("A", "F")),
     )
 }
 
@@ -253,7 +277,7 @@ def render(phantom: Phantom, *, seed: int) -> NDArray[np.uint16]:
         12-bit values, bright where the beam was stopped (MONOCHROME2).
     """
     random = np.random.default_rng(seed)
-    plane = _Plane.of(phantom.rows, phantom.columns, float(random.uniform(-0.03, 0.03)))
+    plane = _Plane.of(phantom.field, float(random.uniform(-0.03, 0.03)))
     stopped = phantom.draw(plane)
     smooth = _blurred(_blurred(stopped, axis=0), axis=1)
     photons = 3e4 * np.exp(-2.2 * smooth) + 60

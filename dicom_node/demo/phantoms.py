@@ -28,12 +28,11 @@ class StudyPlan:
 
 DEMO_PLANS = (
     StudyPlan(study_description="XR CHEST PA", regions=("CHEST",), modality="DX"),
-    StudyPlan(study_description="XR KNEE LEFT 2 VIEWS", regions=("KNEE", "ANKLE")),
+    StudyPlan(study_description="XR KNEE LEFT 2 VIEWS", regions=("KNEE", "HAND")),
     StudyPlan(study_description="Hand links", regions=("HAND",)),
     StudyPlan(study_description="RX TORAX PA", regions=("HAND",), modality="DX"),
 )
-"""Two orders in good order; a knee order that holds an ankle; a chest order that holds a
-hand."""
+"""Two studies filed rightly; a knee order and a chest order that each hold a hand."""
 
 
 def phantom_study(plan: StudyPlan, *, number: int, seed: int, taken_at: datetime) -> list[Dataset]:
