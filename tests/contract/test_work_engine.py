@@ -297,12 +297,21 @@ def test_an_error_let_out_is_logged_without_its_text_and_kept_without_it(
 
 
 def test_the_engine_keeps_json_never_pickles(engines: Engines) -> None:
-    engines.enqueue(engines.make(), "analyse:1")
+    def sometimes(job_key: str, _attempt: int) -> None:
+        if job_key == "bad":
+            raise ValueError
+
+    work = engines.started(sometimes)
+    engines.enqueue(work, "good", "bad")
+    engines.enqueue(work, "late", delay_s=60)
+    eventually(lambda: len(work.lost([("good", 1), ("bad", 1), ("late", 1)])) == 2)
 
     kept = dump(engines.database)
-    assert '"analyse:1"' in kept
+    assert '"good"' in kept
+    assert '"late"' in kept
     assert "portable_json" in kept
     assert "pickle" not in kept
+    assert "gAS" not in kept  # how a pickle begins in base 64
 
 
 def test_only_attempts_without_living_work_count_as_lost(engines: Engines) -> None:
