@@ -105,66 +105,8 @@ def _resnet18() -> tuple[nn.Sequential, int]:
     return nn.Sequential(*list(network.children())[:-2]), 512
 
 
-class _LiteBlock(nn.Module):
-    """Inverted residual block of EfficientNet-lite0: no squeeze-and-excitation, ReLU6."""
-
-    def __init__(self, inside: int, outside: int, *, expand: int, kernel: int, stride: int) -> None:
-        super().__init__()
-        wide = inside * expand
-        self.residual = stride == 1 and inside == outside
-        self.expand = _lite_conv(inside, wide) if expand > 1 else nn.Identity()
-        self.depthwise = _lite_conv(wide, wide, kernel=kernel, stride=stride, groups=wide)
-        self.project = _lite_conv(wide, outside, activation=False)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        result: Tensor = self.project(self.depthwise(self.expand(maps)))
-        return maps + result if self.residual else result
-
-
-def _lite_conv(
-    inside: int,
-    outside: int,
-    *,
-    kernel: int = 1,
-    stride: int = 1,
-    groups: int = 1,
-    activation: bool = True,
-) -> nn.Sequential:
-    """Convolution with TensorFlow's SAME padding for even sizes, batch norm, ReLU6."""
-    total = kernel - stride if stride > 1 else kernel - 1
-    before, after = total // 2, total - total // 2
-    layers: list[nn.Module] = [
-        nn.ZeroPad2d((before, after, before, after)) if total else nn.Identity(),
-        nn.Conv2d(inside, outside, kernel, stride, groups=groups, bias=False),
-        nn.BatchNorm2d(outside, eps=1e-3, momentum=0.01),
-    ]
-    return nn.Sequential(*layers, nn.ReLU6()) if activation else nn.Sequential(*layers)
-
-
-def _efficientnet_lite0() -> tuple[nn.Sequential, int]:
-    stages = (  # repeats, kernel, stride, expansion, channels
-        (1, 3, 1, 1, 16),
-        (2, 3, 2, 6, 24),
-        (2, 5, 2, 6, 40),
-        (3, 3, 2, 6, 80),
-        (3, 5, 1, 6, 112),
-        (4, 5, 2, 6, 192),
-        (1, 3, 1, 6, 320),
-    )
-    layers: list[nn.Module] = [_lite_conv(3, 32, kernel=3, stride=2)]
-    inside = 32
-    for repeats, kernel, stride, expand, outside in stages:
-        for index in range(repeats):
-            step = stride if index == 0 else 1
-            layers.append(_LiteBlock(inside, outside, expand=expand, kernel=kernel, stride=step))
-            inside = outside
-    layers.append(_lite_conv(inside, 1280))
-    return nn.Sequential(*layers), 1280
-
-
 ARCHITECTURES: dict[str, Callable[[], tuple[nn.Sequential, int]]] = {
     "mobilenet_v2": _mobilenet_v2,
-    "efficientnet_lite0": _efficientnet_lite0,
     "densenet121": _densenet121,
     "resnet18": _resnet18,
 }

@@ -49,11 +49,13 @@ def render_card(folder: Path) -> str:
 
 def _facts(manifest: ModelManifest) -> str:
     training, spec = manifest.training, manifest.input
+    changed = manifest.metrics.get("float16_difference", "an unmeasured amount")
     rows = [
         ("Task", manifest.task.value),
         ("Network", f"{manifest.architecture}, {len(manifest.labels)} outputs"),
         ("Input", f"{spec.size} x {spec.size}, recipe {spec.preprocessing}"),
-        ("Weights", f"sha256 `{manifest.weights_sha256}`; matrices stored as float16"),
+        ("Weights", f"sha256 `{manifest.weights_sha256}`"),
+        ("Storage", f"matrices as float16: probabilities differ by {changed} at most"),
         ("Start", f"{training['backbone']}; first {training['frozen_stages']} stages frozen"),
         ("Trained", f"{training['date']}, seed {training['seed']}, code `{training['commit']}`"),
         ("Command", f"`{training['command']}`"),

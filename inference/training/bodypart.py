@@ -14,7 +14,7 @@ from inference.evaluation.verdict import Thresholds, choose_thresholds, verdict_
 from inference.manifest import InputSpec, Label, ModelManifest, OperatingPoint
 from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
 from inference.training.export import LICENCE, plain, write_manifest, write_weights
@@ -36,6 +36,7 @@ from inference.training.workbench import (
     Material,
     Trained,
     data_section,
+    storage_difference,
     train,
     training_section,
 )
@@ -107,7 +108,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.BODY_PART,
         architecture=options.backbone,
         description="Which body regions a radiograph shows, or that it is none of ours.",
-        licence=LICENCE.format(backbone_terms="MIT/BSD-3-Clause or Apache-2.0 as its source says"),
+        licence=LICENCE.format(backbone_terms=TERMS[options.backbone]),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -118,12 +119,15 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
             "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
             "frontal_gate": plain(gate_section(probabilities, targets, points[FRONTAL_CHEST])),
         },
-        training=plain(training_section("bodypart", options, recipe)),
+        training=plain(training_section("bodypart", options, recipe, trained.commit)),
         weights_sha256=write_weights(options.out, trained.network),
     )
     write_manifest(options.out, manifest)
-    held_out = plain(bodypart_held_out(load_model(options.out), options.data))
+    stored = load_model(options.out)
+    held_out = plain(bodypart_held_out(stored, options.data))
+    difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
+    metrics["float16_difference"] = difference
     write_manifest(options.out, manifest.model_copy(update={"metrics": metrics}))
     write_card(options.out, options.card)
     print(f"held out: {held_out}", flush=True)

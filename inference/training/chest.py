@@ -19,7 +19,7 @@ from inference.manifest import (
 )
 from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
 from inference.training.export import LICENCE, plain, write_manifest, write_weights
@@ -33,6 +33,7 @@ from inference.training.workbench import (
     Material,
     Trained,
     data_section,
+    storage_difference,
     train,
     training_section,
 )
@@ -58,7 +59,7 @@ SOURCES = [
         "terms": "BSD-3-Clause",
         "labels": "mixed half and half into the targets of the training images that have them",
     },
-    {"name": "ImageNet backbone", "terms": "see licence", "labels": "none used"},
+    {"name": "ImageNet weights of the backbone", "terms": "see licence", "labels": "none used"},
 ]
 
 
@@ -114,7 +115,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.CHEST_FINDINGS,
         architecture=options.backbone,
         description="Fourteen findings of frontal chest radiographs (ChestX-ray14 labels).",
-        licence=LICENCE.format(backbone_terms="MIT/BSD-3-Clause or Apache-2.0 as its source says"),
+        licence=LICENCE.format(backbone_terms=TERMS[options.backbone]),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -122,12 +123,15 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         gates=(frontal_gate(options.out.parent / "bodypart"),),
         data=plain(data_section(options, material, SOURCES)),
         metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
-        training=plain(training_section("chest", options, recipe)),
+        training=plain(training_section("chest", options, recipe, trained.commit)),
         weights_sha256=write_weights(options.out, trained.network),
     )
     write_manifest(options.out, manifest)
-    held_out = plain(chest_held_out(load_model(options.out), options.data))
+    stored = load_model(options.out)
+    held_out = plain(chest_held_out(stored, options.data))
+    difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
+    metrics["float16_difference"] = difference
     labels = tuple(with_reporting(label, held_out["findings"][label.key]) for label in labels)
     finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
     write_manifest(options.out, finished)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,27 @@ class Recipe:
 
 
 def run_folder(options: Mapping[str, Any]) -> Path:
-    """Return the folder of a run: the same options find what an earlier run left."""
+    """Return the folder of a run: the same options find what an earlier run left.
+
+    The commit of the code that began the run stays with it.
+    """
     text = json.dumps(options, sort_keys=True, default=str)
     folder = RUNS / hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "options.json").write_text(text + "\n", encoding="utf-8")
+    if not (folder / "commit").exists():
+        (folder / "commit").write_text(_code_commit(), encoding="utf-8")
     return folder
+
+
+def _code_commit() -> str:
+    result = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout.strip() or "unknown"
 
 
 def fit_rows(
@@ -66,29 +82,32 @@ def fit_rows(
 
 def out_of_fold(
     tail: Tail,
-    bank: StemBank,
+    bank: Callable[[], StemBank],
     targets: FloatArray,
     folds: NDArray[np.int64],
     recipe: Recipe,
     *,
     kept: Path,
 ) -> FloatArray:
-    """Return logits (N, L) of networks that did not see the row or its group."""
+    """Return logits (N, L) of networks that did not see the row or its group.
+
+    `bank` is called only when a fold is missing under `kept`.
+    """
     logits = np.full(targets.shape, np.nan, dtype=np.float32)
     for fold in range(int(folds.max()) + 1):
         test = np.flatnonzero(folds == fold)
         file = kept / f"fold{fold}.npy"
         if not file.exists():
             rows = np.flatnonzero(folds != fold)
-            trained = fit_rows(tail, bank, targets, rows, recipe, label=f"fold {fold}")
-            np.save(file, predict(trained, bank.clean[test]))
+            trained = fit_rows(tail, bank(), targets, rows, recipe, label=f"fold {fold}")
+            np.save(file, predict(trained, bank().clean[test]))
         logits[test] = np.load(file)
     return logits
 
 
 def fit_once(
     tail: Tail,
-    bank: StemBank,
+    bank: Callable[[], StemBank],
     targets: FloatArray,
     rows: NDArray[np.int64],
     recipe: Recipe,
@@ -100,6 +119,6 @@ def fit_once(
     if file.exists():
         tail.load_state_dict(load_file(file))
         return tail.eval()
-    trained = fit_rows(tail, bank, targets, rows, recipe, label="all rows")
+    trained = fit_rows(tail, bank(), targets, rows, recipe, label="all rows")
     save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
     return trained

@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from inference.training.backbones import STEM
 
 DEFAULT_DATA = "../shared/data"
 
@@ -41,7 +41,7 @@ def parse_options(
     parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
-    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--backbone", default="mobilenet_v2", choices=sorted(STEM))
     parser.add_argument(
         "--frozen", type=int, default=0, help="leading stages kept as they are; 0: the usual cut"
     )
@@ -60,14 +60,3 @@ def command_line(program: str, options: Options) -> str:
         f"--epochs {options.epochs} --variants {options.variants} --backbone {options.backbone} "
         f"--frozen {options.frozen} --seed {options.seed} --version {options.version}"
     )
-
-
-def code_commit() -> str:
-    """Return the commit of the code that trains, or say that none is known."""
-    result = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.stdout.strip() or f"unknown (Python {sys.version.split()[0]})"

@@ -1,5 +1,6 @@
 """What both training commands do alike: bank, cross-validation, final fit, network."""
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from inference.architectures import PooledClassifier
+from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, STEM, from_imagenet
 from inference.training.bank import StemBank
 from inference.training.crossval import Recipe, fit_once, out_of_fold, run_folder
 from inference.training.loop import FloatArray, Tail
-from inference.training.options import Options, code_commit, command_line
+from inference.training.options import Options, command_line
 from inference.training.samples import Sample, Squares, list_sha256
 
 
@@ -38,6 +40,9 @@ class Trained:
     network: PooledClassifier
     logits: FloatArray
     """Out-of-fold logits (N, L)."""
+
+    commit: str
+    """Commit of the code that trained."""
 
 
 def train(
@@ -65,15 +70,19 @@ def train(
     network = from_imagenet(options.backbone, len(keys), options.data / "weights")
     cut = options.frozen or STEM[options.backbone]
     stages = network.features[cut:] if cut < len(network.features) else nn.Identity()
-    bank = StemBank(
-        network.features[:cut],
-        material.squares,
-        augmentation,
-        variants=options.variants,
-        seed=options.seed,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
+
+    @functools.cache
+    def bank() -> StemBank:
+        return StemBank(
+            network.features[:cut],
+            material.squares,
+            augmentation,
+            variants=options.variants,
+            seed=options.seed,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        )
+
     kept = run_folder(_told(options, keys, recipe, augmentation, len(material.samples)))
     tail = Tail(stages, network.head)
     logits = out_of_fold(tail, bank, material.targets, material.folds, recipe, kept=kept)
@@ -81,20 +90,30 @@ def train(
     trained = fit_once(tail, bank, material.targets, rows, recipe, kept=kept)
     stages.load_state_dict(trained.stages.state_dict())
     network.head.load_state_dict(trained.head.state_dict())
-    return Trained(network=network.eval(), logits=logits)
+    commit = (kept / "commit").read_text(encoding="utf-8")
+    return Trained(network=network.eval(), logits=logits, commit=commit)
 
 
-def training_section(program: str, options: Options, recipe: Recipe) -> dict[str, Any]:
+def training_section(program: str, options: Options, recipe: Recipe, commit: str) -> dict[str, Any]:
     """Return the manifest's ``training`` section."""
     return {
         "command": command_line(program, options),
-        "commit": code_commit(),
+        "commit": commit,
         "seed": options.seed,
         "date": datetime.now(tz=UTC).date().isoformat(),
         "backbone": f"{options.backbone}, ImageNet weights",
         "frozen_stages": options.frozen or STEM[options.backbone],
         "recipe": asdict(recipe),
     }
+
+
+def storage_difference(trained: Trained, stored: Loaded, squares: Squares) -> float:
+    """Return the largest change of a probability that float16 storage makes, on 64 images."""
+    exact = Loaded(manifest=stored.manifest, network=trained.network)
+    rows = np.linspace(0, len(squares) - 1, 64).astype(int)
+    first = exact.probabilities(exact.logits(squares.pixels[rows]))
+    second = stored.probabilities(stored.logits(squares.pixels[rows]))
+    return float(np.abs(first - second).max())
 
 
 def data_section(

@@ -90,10 +90,10 @@ def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) ->
     bank, tail = bank_and_tail(squares)
     recipe = Recipe(schedule=Schedule(epochs=1, batch=4))
     folds = np.arange(12) % 3
-    first = out_of_fold(tail, bank, targets, folds, recipe, kept=tmp_path)
+    first = out_of_fold(tail, lambda: bank, targets, folds, recipe, kept=tmp_path)
     assert not np.isnan(first).any()
     np.save(tmp_path / "fold0.npy", np.full((4, 1), 7.0, dtype=np.float32))
-    again = out_of_fold(tail, bank, targets, folds, recipe, kept=tmp_path)
+    again = out_of_fold(tail, lambda: bank, targets, folds, recipe, kept=tmp_path)
     assert (again[folds == 0] == 7.0).all()
     np.testing.assert_array_equal(again[folds != 0], first[folds != 0])
 
