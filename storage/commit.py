@@ -1,15 +1,17 @@
-"""Many threads' small units of work share one commit, because each commit waits for the disk.
+"""Many threads' small units of work, each durable when `GroupCommitter.submit` returns.
 
-Units that come while a commit is under way form the next one; a lone unit never waits for
-company. A unit runs in a savepoint, so its failure is its own.
+On SQLite, which has one writer, units that come while a commit is under way share the next
+one: with eight threads that doubles the rate of a transaction for each. PostgreSQL itself
+groups the flushes of parallel commits, so there every unit has its own transaction in its
+caller's thread; sharing would make units hold their locks (a study's row, the audit chain)
+while others take theirs in another order.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
-from zlib import crc32
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,59 +22,46 @@ T = TypeVar("T")
 
 MAXIMUM_BATCH = 64
 MAXIMUM_WAITING = 1024
-"""Units in one lane beyond which `submit` makes its caller wait."""
+"""Units waiting for a shared commit beyond which `submit` makes its caller wait."""
+
+PARALLEL = 16
+"""Units at a time on PostgreSQL; never more than half of the connections."""
 
 PLACE_WAIT_S = 30.0
 CONFLICT_TRIES = 4
 
 
 class CommitterClosed(Transient):
-    """The node is stopping; the sender should try again elsewhere or later."""
+    """The node is stopping; the sender should try again later."""
 
     code = "storage.commit.closed"
 
 
-class _Unit(Generic[T]):
-    def __init__(self, work: Callable[[Connection], T]) -> None:
-        self.work = work
-        self.outcome: Future[T] = Future()
+class _Way(Protocol):
+    def submit(self, work: Callable[[Connection], T]) -> T: ...
+    def close(self) -> None: ...
 
 
 class GroupCommitter:
-    """Runs units of work in shared transactions.
+    """Runs units of work, in as few commits as pay.
 
     Parameters
     ----------
     database : Database
         Where they run.
-    lanes : int, optional
-        Transactions at a time. Left out: one on SQLite, which has one writer; on PostgreSQL
-        as many as pay (see ``docs/decisions``).
-    batch : int, optional
-        Most units in one transaction. Left out: many on SQLite, one on PostgreSQL, which
-        groups the flushes of parallel commits by itself, and where a unit must not hold its
-        locks while others take theirs in another order.
     """
 
-    def __init__(
-        self, database: Database, *, lanes: int | None = None, batch: int | None = None
-    ) -> None:
-        embedded = database.dialect == "sqlite"
-        count = lanes if lanes is not None else (1 if embedded else 8)
-        most = batch if batch is not None else (MAXIMUM_BATCH if embedded else 1)
-        self._lanes = [_Lane(database, number, most) for number in range(count)]
+    def __init__(self, database: Database) -> None:
+        self._way: _Way = _Shared(database) if database.dialect == "sqlite" else _Apart(database)
 
-    def submit(self, work: Callable[[Connection], T], *, key: str = "") -> T:
+    def submit(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction and return its result once that is durable.
 
         Parameters
         ----------
         work : callable
-            Gets the connection; may be called again after a conflict, so its effects are
-            rows alone.
-        key : str, optional
-            Units of one key (a study) never run at the same time: they would wait for each
-            other's locks.
+            Gets the connection. It may be called again after a conflict, so its effects must
+            be rows alone; it must neither commit nor roll back.
 
         Raises
         ------
@@ -85,38 +74,73 @@ class GroupCommitter:
         Exception
             Whatever `work` raised; nothing of this unit was kept.
         """
-        lane = self._lanes[crc32(key.encode()) % len(self._lanes)] if key else self._quietest()
-        return lane.submit(work)
+        return self._way.submit(work)
 
     def close(self) -> None:
-        """Refuse new units, end those that were accepted, and return then."""
-        for lane in self._lanes:
-            lane.close()
-
-    def _quietest(self) -> "_Lane":
-        return min(self._lanes, key=lambda lane: lane.waiting)
+        """Refuse new units, and return when those that were accepted have ended."""
+        self._way.close()
 
 
-class _Lane:
-    """One thread that commits; its transactions follow one another."""
+class _Apart:
+    """A transaction for each unit, in its caller's thread."""
 
-    def __init__(self, database: Database, number: int, batch: int) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._batch = batch
+        self._free = min(PARALLEL, max(1, database.pool_size // 2))
+        self._running = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def submit(self, work: Callable[[Connection], T]) -> T:
+        with self._changed:
+            has_place = self._changed.wait_for(lambda: self._closed or self._free, PLACE_WAIT_S)
+            if self._closed:
+                raise CommitterClosed("the node is stopping")
+            if not has_place:
+                raise DatabaseAway("too many commits wait for the database")
+            self._free -= 1
+            self._running += 1
+        try:
+            return _retried(lambda: self._transact(work))
+        finally:
+            with self._changed:
+                self._free += 1
+                self._running -= 1
+                if self._closed:
+                    self._changed.notify_all()
+                else:
+                    self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._running)
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._database.transaction() as connection:
+            return work(connection)
+
+
+class _Unit(Generic[T]):
+    def __init__(self, work: Callable[[Connection], T]) -> None:
+        self.work = work
+        self.outcome: Future[T] = Future()
+
+
+class _Shared:
+    """One thread that commits; what comes meanwhile is its next batch. A lone unit never
+    waits for company."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._units: deque[_Unit[Any]] = deque()
         self._closed = False
-        self._busy = 0
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._room = threading.Condition(lock)
-        self._thread = threading.Thread(
-            target=self._run, name=f"group-commit-{number}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._units) + self._busy
 
     def submit(self, work: Callable[[Connection], T]) -> T:
         unit = _Unit(work)
@@ -143,48 +167,51 @@ class _Lane:
     def _run(self) -> None:
         while units := self._next():
             try:
-                self._commit(units)
+                outcomes = self._transact(units)
             except BaseException as error:  # noqa: BLE001 - goes to those who wait for it
-                for unit in units:
-                    unit.outcome.set_exception(error)
-            self._busy = 0
+                outcomes = [(None, error)] * len(units)
+            for unit, (value, failure) in zip(units, outcomes, strict=True):
+                if failure is None:
+                    unit.outcome.set_result(value)
+                else:
+                    unit.outcome.set_exception(failure)
 
     def _next(self) -> list[_Unit[Any]]:
-        """Return the next batch; empty when the lane is closed and done."""
+        """Return the next batch; empty when closed and done."""
         with self._work:
             self._work.wait_for(lambda: self._closed or bool(self._units))
-            units = [self._units.popleft() for _ in range(min(len(self._units), self._batch))]
-            self._busy = len(units)
+            units = [self._units.popleft() for _ in range(min(len(self._units), MAXIMUM_BATCH))]
             self._room.notify(len(units))
         return units
 
-    def _commit(self, units: Sequence[_Unit[Any]]) -> None:
-        for tries_left in reversed(range(CONFLICT_TRIES)):
-            try:
-                outcomes = self._transact(units)
-            except TransactionConflict:
-                if not tries_left:
-                    raise
-            else:
-                break
-        for unit, (value, error) in zip(units, outcomes, strict=True):
-            if error is None:
-                unit.outcome.set_result(value)
-            else:
-                unit.outcome.set_exception(error)
-
-    def _transact(self, units: Sequence[_Unit[Any]]) -> list[tuple[Any, Exception | None]]:
+    def _transact(self, units: Sequence[_Unit[Any]]) -> list[tuple[Any, BaseException | None]]:
         with self._database.transaction() as connection:
             if len(units) == 1:
                 return [(units[0].work(connection), None)]
             return [_in_savepoint(connection, unit) for unit in units]
 
 
-def _in_savepoint(connection: Connection, unit: _Unit[Any]) -> tuple[Any, Exception | None]:
+def _in_savepoint(connection: Connection, unit: _Unit[Any]) -> tuple[Any, BaseException | None]:
+    """Return the unit's value or its error; its failure undoes its own rows alone."""
+    savepoint = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            return unit.work(connection), None
+        value = unit.work(connection)
     except (*AWAY, DatabaseAway, DiskFull):
-        raise  # of the database, not of the unit: the whole transaction is lost
+        # Of the database, not of the unit: the whole transaction is lost, and SQLite may
+        # have rolled it back already, savepoint and all.
+        raise
     except Exception as error:  # noqa: BLE001 - goes to its own caller
+        savepoint.rollback()
         return None, error
+    savepoint.commit()
+    return value, None
+
+
+def _retried(attempt: Callable[[], T]) -> T:
+    """Return what `attempt` returns, made again when PostgreSQL sacrificed it for another."""
+    for _ in range(CONFLICT_TRIES - 1):
+        try:
+            return attempt()
+        except TransactionConflict:
+            continue
+    return attempt()

@@ -1,21 +1,22 @@
 """Filing an instance under its patient, study and series, once.
 
 Rows are found or made by their unique keys, so any number of associations may bring the
-same new study at once. The study's row is locked last.
+same new study at once. The study's row is locked last. This runs for every image received,
+so each statement is built once: building it costs more than running it.
 """
 
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, case, func, literal, or_, select, update
+from sqlalchemy import Table, and_, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 from audit.errors import DatabaseAway
-from storage.columns import UtcDateTime
 from storage.incoming import NewInstance
 from storage.models import Accession, Base, Instance, Patient, Series, Study
-from storage.rows import insert
 
 _FILING_TRIES = 5
 
@@ -55,36 +56,39 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
     earlier = _same_bytes(connection, new)
     if earlier is not None:
         return earlier
-    study_id, correlation_id = _study_of(connection, new)
-    series_id = _found_or_made(
-        connection,
-        Series,
-        {"study_fk": study_id, "series_instance_uid": new.series_instance_uid},
-        modality=new.modality,
-        body_part_examined=new.body_part_examined,
-        series_description=new.series_description,
-        series_number=new.series_number,
-    )
+    study_id, correlation_id, series_id = _place(connection, new)
     accession_id = None
     if new.accession_number:
-        accession_id = _found_or_made(
-            connection,
-            Accession,
-            {"accession_number": new.accession_number, "issuer": new.accession_issuer},
+        accession_id = _ACCESSIONS.found_or_made(
+            connection, accession_number=new.accession_number, issuer=new.accession_issuer
         )
+    columns = {name: getattr(new, name) for name in _TAKEN_OVER} | {
+        "study_fk": study_id,
+        "series_fk": series_id,
+        "accession_fk": accession_id,
+        "same_uid": new.sop_instance_uid,
+    }
     for _ in range(_FILING_TRIES):
-        made = _insert_instance(connection, new, study_id, series_id, accession_id)
+        made = connection.execute(_INSERT_INSTANCE[connection.dialect.name], columns).one_or_none()
         if made is not None:
-            instance_id, revision = made
-            _note_arrival(connection, study_id, new)
+            connection.execute(
+                _NOTE_ARRIVAL,
+                {
+                    "study": study_id,
+                    "at": new.received_at,
+                    "is_urgent": new.urgent,
+                    "routed": 1 if new.route else 0,
+                },
+            )
             return Filed(
-                kind=FiledKind.STORED if revision == 1 else FiledKind.REVISION,
-                instance_id=instance_id,
+                kind=FiledKind.STORED if made.revision == 1 else FiledKind.REVISION,
+                instance_id=made.id,
                 study_id=study_id,
                 correlation_id=correlation_id,
-                revision=revision,
+                revision=made.revision,
                 path=new.path,
             )
+        # Another took this revision, or brought the same bytes; it has committed by now.
         earlier = _same_bytes(connection, new)
         if earlier is not None:
             return earlier
@@ -93,117 +97,156 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
 
 def _same_bytes(connection: Connection, new: NewInstance) -> Filed | None:
     row = connection.execute(
-        select(
-            Instance.id.label("instance_id"),
-            Instance.study_fk.label("study_id"),
-            Study.correlation_id,
-            Instance.revision,
-            Instance.path,
-        )
-        .join(Study, Study.id == Instance.study_fk)
-        .where(
-            Instance.sop_instance_uid == new.sop_instance_uid,
-            Instance.content_sha256 == new.content_sha256,
-        )
+        _SAME_BYTES, {"uid": new.sop_instance_uid, "sha256": new.content_sha256}
     ).one_or_none()
     return None if row is None else Filed(kind=FiledKind.DUPLICATE, **row._mapping)
 
 
-def _study_of(connection: Connection, new: NewInstance) -> tuple[int, str]:
-    """Return id and correlation id of the study; the first image decides whose it is."""
-    wanted = select(Study.id, Study.correlation_id).where(
-        Study.study_instance_uid == new.study_instance_uid
-    )
-    row = connection.execute(wanted).one_or_none()
+def _place(connection: Connection, new: NewInstance) -> tuple[int, str, int]:
+    """Return study id, its correlation id and series id, made where they were not there.
+
+    The first image decides whose study it is.
+    """
+    uids = {"study": new.study_instance_uid, "series": new.series_instance_uid}
+    row = connection.execute(_PLACE, uids).one_or_none()
     if row is None:
-        patient_id = _found_or_made(
-            connection,
-            Patient,
-            {"patient_id": new.patient_id, "issuer_of_patient_id": new.issuer_of_patient_id},
-            patient_name=new.patient_name,
-            birth_date=new.birth_date,
-            sex=new.sex,
-        )
-        connection.execute(
-            insert(connection, Study)
-            .values(
-                study_instance_uid=new.study_instance_uid,
-                patient_fk=patient_id,
-                study_id=new.study_id,
-                study_date=new.study_date,
-                study_time=new.study_time,
-                study_description=new.study_description,
-                correlation_id=str(uuid.uuid4()),
-                calling_ae_title=new.calling_ae_title,
-                urgent=False,
-                revision=0,
-                last_received_at=new.received_at,
-                changes=0,
-                reported_changes=0,
-            )
-            .on_conflict_do_nothing(index_elements=["study_instance_uid"])
-        )
-        row = connection.execute(wanted).one()
-    return row.id, row.correlation_id
-
-
-def _found_or_made(
-    connection: Connection, table: type[Base], key: dict[str, Any], **others: Any
-) -> int:
-    """Return the id of the row with `key`, made with `others` when it was not there."""
-    columns = table.__table__.c
-    wanted = select(columns.id).where(*(columns[name] == value for name, value in key.items()))
-    found = connection.execute(wanted).scalar_one_or_none()
-    if found is None:
-        connection.execute(
-            insert(connection, table)
-            .values(**key, **others)
-            .on_conflict_do_nothing(index_elements=list(key))
-        )
-        found = connection.execute(wanted).scalar_one()
-    return int(found)
-
-
-def _insert_instance(
-    connection: Connection,
-    new: NewInstance,
-    study_id: int,
-    series_id: int,
-    accession_id: int | None,
-) -> tuple[int, int] | None:
-    """Return (id, revision), or None when another took the revision or brought the bytes."""
-    next_revision = (
-        select(func.coalesce(func.max(Instance.revision), 0) + 1)
-        .where(Instance.sop_instance_uid == new.sop_instance_uid)
-        .scalar_subquery()
+        _make_study(connection, new)
+        row = connection.execute(_PLACE, uids).one()
+    if row.series_id is not None:
+        return row.study_id, row.correlation_id, row.series_id
+    series_id = _SERIES.found_or_made(
+        connection,
+        study_fk=row.study_id,
+        series_instance_uid=new.series_instance_uid,
+        modality=new.modality,
+        body_part_examined=new.body_part_examined,
+        series_description=new.series_description,
+        series_number=new.series_number,
     )
-    names = {column.name for column in Instance.__table__.c}
-    described = {name: value for name, value in asdict(new).items() if name in names}
-    statement = (
-        insert(connection, Instance)
-        .values(
-            **described,
-            revision=next_revision,
-            series_fk=series_id,
-            study_fk=study_id,
-            accession_fk=accession_id,
-        )
-        .on_conflict_do_nothing()
-        .returning(Instance.id, Instance.revision)
-    )
-    row = connection.execute(statement).one_or_none()
-    return None if row is None else (row.id, row.revision)
+    return row.study_id, row.correlation_id, series_id
 
 
-def _note_arrival(connection: Connection, study_id: int, new: NewInstance) -> None:
-    received_at = literal(new.received_at, UtcDateTime())
-    later = case((Study.last_received_at < received_at, received_at), else_=Study.last_received_at)
-    connection.execute(
-        update(Study)
-        .where(Study.id == study_id)
-        .values(
-            last_received_at=later,
-            urgent=or_(Study.urgent, literal(new.urgent)),
-            changes=Study.changes + (1 if new.route else 0),
-        )
+def _make_study(connection: Connection, new: NewInstance) -> None:
+    patient_id = _PATIENTS.found_or_made(
+        connection,
+        patient_id=new.patient_id,
+        issuer_of_patient_id=new.issuer_of_patient_id,
+        patient_name=new.patient_name,
+        birth_date=new.birth_date,
+        sex=new.sex,
     )
+    _STUDIES.found_or_made(
+        connection,
+        study_instance_uid=new.study_instance_uid,
+        patient_fk=patient_id,
+        study_id=new.study_id,
+        study_date=new.study_date,
+        study_time=new.study_time,
+        study_description=new.study_description,
+        correlation_id=str(uuid.uuid4()),
+        calling_ae_title=new.calling_ae_title,
+        urgent=False,
+        revision=0,
+        last_received_at=new.received_at,
+        changes=0,
+        reported_changes=0,
+    )
+
+
+def _table(model: type[Base]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+class _Keyed:
+    """A table whose rows are found, or made, by a unique key."""
+
+    def __init__(self, model: type[Base], *key: str) -> None:
+        table = _table(model)
+        self._key = key
+        self._find = select(table.c.id).where(*(table.c[name] == bindparam(name) for name in key))
+        self._make = {
+            "postgresql": postgresql.insert(table).on_conflict_do_nothing(index_elements=key),
+            "sqlite": sqlite.insert(table).on_conflict_do_nothing(index_elements=key),
+        }
+
+    def found_or_made(self, connection: Connection, **columns: Any) -> int:
+        """Return the id of the row with this key; `columns` are the key and the rest."""
+        key = {name: columns[name] for name in self._key}
+        found = connection.execute(self._find, key).scalar_one_or_none()
+        if found is None:
+            connection.execute(self._make[connection.dialect.name], columns)
+            found = connection.execute(self._find, key).scalar_one()
+        return int(found)
+
+
+_PATIENTS = _Keyed(Patient, "patient_id", "issuer_of_patient_id")
+_ACCESSIONS = _Keyed(Accession, "accession_number", "issuer")
+_STUDIES = _Keyed(Study, "study_instance_uid")
+_SERIES = _Keyed(Series, "study_fk", "series_instance_uid")
+
+_study, _series, _instance = _table(Study).c, _table(Series).c, _table(Instance).c
+
+_TAKEN_OVER = (
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+    "instance_number",
+    "content_sha256",
+    "size_bytes",
+    "path",
+    "calling_ae_title",
+    "route",
+    "received_at",
+)
+
+_SAME_BYTES = (
+    select(
+        _instance.id.label("instance_id"),
+        _study.id.label("study_id"),
+        _study.correlation_id,
+        _instance.revision,
+        _instance.path,
+    )
+    .join_from(_table(Instance), _table(Study))
+    .where(
+        _instance.sop_instance_uid == bindparam("uid"),
+        _instance.content_sha256 == bindparam("sha256"),
+    )
+)
+
+_PLACE = (
+    select(_study.id.label("study_id"), _study.correlation_id, _series.id.label("series_id"))
+    .join_from(
+        _table(Study),
+        _table(Series),
+        and_(_series.study_fk == _study.id, _series.series_instance_uid == bindparam("series")),
+        isouter=True,
+    )
+    .where(_study.study_instance_uid == bindparam("study"))
+)
+
+_NEXT_REVISION = (
+    select(func.coalesce(func.max(_instance.revision), 0) + 1)
+    .where(_instance.sop_instance_uid == bindparam("same_uid"))
+    .scalar_subquery()
+)
+_INSERT_INSTANCE = {
+    name: dialect.insert(_table(Instance))
+    .values(revision=_NEXT_REVISION)
+    .on_conflict_do_nothing()
+    .returning(_instance.id, _instance.revision)
+    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
+}
+
+_at = bindparam("at", type_=_study.last_received_at.type)
+_NOTE_ARRIVAL = (
+    update(_table(Study))
+    .where(_study.id == bindparam("study"))
+    .values(
+        last_received_at=case((_study.last_received_at < _at, _at), else_=_study.last_received_at),
+        urgent=or_(_study.urgent, bindparam("is_urgent", type_=_study.urgent.type)),
+        changes=_study.changes + bindparam("routed", type_=_study.changes.type),
+    )
+)

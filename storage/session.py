@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from audit.errors import DatabaseAway, DiskFull, InvalidConfiguration, NodeError
 
-LOCK_WAIT_S = 30
+LOCK_WAIT_S = 30.0
 """How long a statement waits for another transaction before the database counts as away."""
 
 CONNECT_TIMEOUT_S = 5
@@ -74,6 +74,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int) -> None:
         parsed = _supported(url)
         self.dialect = parsed.get_backend_name()
+        self.pool_size = pool_size
         self._write_turn = threading.Lock()
         self.engine: Engine = (
             _sqlite_engine(parsed, pool_size)
@@ -221,7 +222,7 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(dbapi_connection: Any, record: Any) -> None:
         dbapi_connection.isolation_level = "IMMEDIATE"
-        dbapi_connection.execute(f"PRAGMA busy_timeout={LOCK_WAIT_S * 1000}")
+        dbapi_connection.execute(f"PRAGMA busy_timeout={int(LOCK_WAIT_S * 1000)}")
         dbapi_connection.execute("PRAGMA journal_mode=WAL")
         dbapi_connection.execute("PRAGMA synchronous=FULL")
         dbapi_connection.execute("PRAGMA foreign_keys=ON")
@@ -253,9 +254,19 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
     def prepare(dbapi_connection: Any, record: Any) -> None:
         with dbapi_connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = on")
-            cursor.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
+            cursor.execute(f"SET lock_timeout = {int(LOCK_WAIT_S * 1000)}")
             cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
             cursor.execute("SET timezone = 'UTC'")
         dbapi_connection.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def hide_values(context: ExceptionContext) -> None:
+        """Drop the DETAIL of an error: it repeats the row, which names a patient."""
+        cause = context.original_exception
+        if isinstance(cause, psycopg.Error) and cause.diag.message_detail is not None:
+            plain = f"{type(cause).__name__}: {cause.diag.message_primary}"
+            cause.args = (plain,)
+            if context.sqlalchemy_exception is not None:
+                context.sqlalchemy_exception.args = (plain,)
 
     return engine
