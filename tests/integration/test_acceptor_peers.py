@@ -242,9 +242,9 @@ def test_a_plain_peer_on_the_tls_port_is_named_as_such(reception, certificates):
 def test_a_silent_client_on_the_tls_port_blocks_nobody(reception, certificates):
     trusting = ssl.create_default_context(cafile=certificates.ca)
     trusting.check_hostname = False
-    with accepting(reception, tls=certificates.server(), association_timeout_s=0.5) as acceptor:
+    with accepting(reception, tls=certificates.server(), association_timeout_s=3.0) as acceptor:
         silent = [RawPeer(acceptor.tls_port) for _ in range(20)]
-        with RawPeer(acceptor.tls_port, limit_s=0.4) as peer:
+        with RawPeer(acceptor.tls_port, limit_s=2.5) as peer:
             peer.socket = trusting.wrap_socket(peer.socket)
             peer.associate()
             assert peer.echo() == 0x0000
