@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from audit.errors import InvalidConfiguration, NodeError
+from audit.logging import configure_logging
 from dicom_node.cli import audit, check, db, demo, jobs, models, serve, studies
 from storage.resources import resource
 
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.config is None:
         arguments.config = default_config()
+    configure_logging("warning", "console", sys.stderr)
     try:
         return int(arguments.run(arguments))
     except InvalidConfiguration as error:

@@ -130,8 +130,7 @@ class Intake:
         parts.files.adopt(file.path, relative)
         try:
             filed = parts.committer.submit(
-                lambda connection: self._file(connection, new, file.header, caller),
-                key=new.study_instance_uid,
+                lambda connection: self._file(connection, new, file.header, caller)
             )
         except CommitDoubtful:
             raise  # the row may be there; a file without one is swept later
