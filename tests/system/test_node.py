@@ -176,6 +176,7 @@ def test_operators_can_ask_for_health_metrics_studies_jobs_and_audit(
     wait_for(lambda: len(place.reports(ds.StudyInstanceUID)) == 1)
     config = place.folder / "config.json"
     config.write_text(place.settings.model_dump_json())
+    capsys.readouterr()
 
     assert main(["audit", "list", "--config", str(config), "--json", "--limit", "3"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -1,0 +1,150 @@
+"""kill -9 at twenty random instants: nothing acknowledged is lost, nothing is done twice."""
+
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
+from sqlalchemy import func, select
+
+from audit.errors import NodeError
+from audit.store import AuditFilter, query, verify
+from dicom_node.bootstrap import open_database
+from dicom_node.config.settings import NodeSettings
+from dicom_node.demo.archive import Archive
+from dicom_node.demo.orthanc import free_port
+from storage.models import Instance, Report, ReportInstance, Result
+from tests.builders import chest_radiograph
+from tests.nodes import NodeProcess, dimse_pacs, node_settings, send, studies, wait_for
+
+KILLS = 20
+STUDIES, IMAGES_EACH = 40, 5
+LONGEST_LIFE_S = 4.0
+SEED = 20261120
+
+
+class Sender(threading.Thread):
+    """A PACS that sends until every image is acknowledged, whatever happens to the node."""
+
+    def __init__(self, port: int, pending: list[Dataset], folder: Path, pace_s: float) -> None:
+        super().__init__(daemon=True)
+        self._port, self._pending, self._folder, self._pace_s = port, pending, folder, pace_s
+        self.acknowledged: set[str] = set()
+
+    def wait_for_progress(self) -> None:
+        """Return when something more has been acknowledged, or all has."""
+        before = len(self.acknowledged)
+        wait_for(lambda: len(self.acknowledged) > before or not self.is_alive())
+
+    def run(self) -> None:
+        while self._pending:
+            batch = self._pending[:IMAGES_EACH]
+            try:
+                statuses = send(self._port, batch, self._folder)
+            except NodeError:
+                time.sleep(0.05)
+                continue
+            for ds, status in zip(batch, statuses, strict=True):
+                if status == "0000H":
+                    self.acknowledged.add(ds.SOPInstanceUID)
+                    self._pending.remove(ds)
+            time.sleep(self._pace_s)
+
+
+def images() -> list[Dataset]:
+    """Return the images of all studies, study after study."""
+    return [
+        chest_radiograph(
+            StudyInstanceUID=study, SeriesInstanceUID=generate_uid(), SOPInstanceUID=generate_uid()
+        )
+        for study in (generate_uid() for _ in range(STUDIES))
+        for _ in range(IMAGES_EACH)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("kill")
+def test_twenty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    with Archive(tmp_path / "archive") as archive:
+        port = free_port()
+        settings = node_settings(tmp_path, pacs=[dimse_pacs(archive.port)], dimse={"port": port})
+        configuration = tmp_path / "config.yaml"
+        configuration.write_text(settings.model_dump_json())
+        node = NodeProcess(configuration, tmp_path / "node.log")
+        sender = Sender(port, images(), tmp_path / "sent", pace_s=0.5)
+        sender.start()
+        for _ in range(KILLS):
+            node.start()
+            sender.wait_for_progress()  # a life counts once something was acknowledged in it
+            time.sleep(chance.uniform(0, LONGEST_LIFE_S))
+            node.kill()
+        node.start()
+        sender.join(120)
+        assert not sender.is_alive()
+        wait_for(
+            lambda: all(
+                s.revision and not s.waiting_jobs and s.deliveries == s.delivered
+                for s in studies(settings)
+            ),
+            240,
+        )
+        assert node.stop() == 0
+
+        check_rows(settings, sender.acknowledged)
+        check_archive(settings, archive)
+
+
+def check_rows(settings: NodeSettings, acknowledged: set[str]) -> None:
+    """Every acknowledged image: one row, one result and one audit record for each model."""
+    assert len(acknowledged) == STUDIES * IMAGES_EACH
+    with open_database(settings) as database, database.reading() as connection:
+        stored = Counter(connection.scalars(select(Instance.sop_instance_uid)))
+        assert stored == Counter(acknowledged)
+        results = Counter(
+            connection.execute(
+                select(Instance.sop_instance_uid, Result.model_name).join(
+                    Result, Result.instance_fk == Instance.id
+                )
+            ).tuples()
+        )
+        wanted = Counter(
+            (uid, model) for uid in acknowledged for model in ("bodypart", "chest-findings")
+        )
+        assert results == wanted
+        records = Counter(
+            (row.body["subject"]["sop_instance_uid"], row.body["model"]["name"])
+            for row in query(connection, AuditFilter())
+            if row.kind == "prediction"
+        )
+        assert records == wanted
+        assert verify(connection).ok
+        files = connection.scalars(select(Instance.path)).all()
+    root = settings.storage.root
+    assert all((root / path).is_file() for path in files)
+
+
+def check_archive(settings: NodeSettings, archive: Archive) -> None:
+    """One SR for each report revision; together they speak of every image."""
+    found = [dcmread(path) for path in archive.files()]
+    reports = [ds for ds in found if ds.Modality == "SR"]
+    with open_database(settings) as database, database.reading() as connection:
+        revisions = connection.execute(select(func.count()).select_from(Report)).scalar_one()
+        spoken_of = connection.execute(
+            select(func.count(func.distinct(ReportInstance.instance_fk)))
+        ).scalar_one()
+    assert len(reports) == revisions
+    assert spoken_of == STUDIES * IMAGES_EACH
+    newest = {
+        study: max(
+            (ds for ds in reports if ds.StudyInstanceUID == study),
+            key=lambda ds: len(ds.get("PredecessorDocumentsSequence", ())) and ds.ContentTime,
+        )
+        for study in {ds.StudyInstanceUID for ds in reports}
+    }
+    assert len(newest) == STUDIES
