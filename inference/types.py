@@ -162,6 +162,7 @@ class ExpectationSource(StrEnum):
     """Where the expected body part was read."""
 
     WORKLIST = "worklist"
+    HL7 = "hl7"
     REQUESTED_PROCEDURE_CODE = "requested_procedure_code"
     REQUESTED_PROCEDURE_DESCRIPTION = "requested_procedure_description"
     STUDY_DESCRIPTION = "study_description"

@@ -44,6 +44,7 @@ __all__ = [
 
 _SOURCE_NAMES = {
     ExpectationSource.WORKLIST: "worklist",
+    ExpectationSource.HL7: "HL7 order",
     ExpectationSource.REQUESTED_PROCEDURE_CODE: "Requested Procedure Code",
     ExpectationSource.REQUESTED_PROCEDURE_DESCRIPTION: "Requested Procedure Description",
     ExpectationSource.STUDY_DESCRIPTION: "Study Description",

@@ -1,0 +1,1 @@
+"""What was ordered: sources of orders, and the book that keeps them."""
