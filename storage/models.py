@@ -2,14 +2,16 @@
 
 Identity lives in unique keys, so that any step may run twice and change nothing:
 one result per (instance, model, configuration), one report per (study, revision), one
-delivery per (object, destination), one job per key. The audit table is `audit.store`'s.
+delivery per (object, destination), one job per key, one order per (source, accession,
+procedure, patient), one proposal per key. The audit table is `audit.store`'s.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Date,
     ForeignKey,
     Index,
     MetaData,
@@ -40,6 +42,7 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a class attribute
         datetime: UtcDateTime(),
+        date: Date(),
         dict[str, Any]: JSON,
         int: BigId,
     }
@@ -255,7 +258,8 @@ class Job(Base):
 
     key: Mapped[str] = mapped_column(String(160), primary_key=True)
     """``analyse:<instance id>``, ``report:<study id>:<revision>``,
-    ``deliver:<report id>:<destination>``."""
+    ``deliver:<report id>:<destination>``, ``reconcile:<study id>:<order id>:<version>``,
+    ``correct:<proposal id>``, ``notify:<proposal id>:<state>:<channel>``."""
 
     kind: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(80))
@@ -285,3 +289,118 @@ class Executor(Base):
     pid: Mapped[int]
     started_at: Mapped[datetime]
     beaten_at: Mapped[datetime]
+
+
+class WorkOrder(Base):
+    """One requested procedure as one source tells it; `document` is `inference.orders.Order`.
+
+    Orders come before their images, so they name patient and accession by value.
+    """
+
+    __tablename__ = "work_order"
+    __table_args__ = (
+        UniqueConstraint(
+            "source",
+            "accession_number",
+            "issuer",
+            "requested_procedure_id",
+            "patient_id",
+            "issuer_of_patient_id",
+            name="uq_work_order_key",
+        ),
+        Index("ix_work_order_accession_number", "accession_number"),
+        Index("ix_work_order_patient_id", "patient_id", "ordered_on"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(String(32))
+    """``worklist`` or ``hl7``; what images say of their orders stays with the images."""
+
+    accession_number: Mapped[str] = mapped_column(String(64))
+    issuer: Mapped[str] = mapped_column(String(256), default="")
+    requested_procedure_id: Mapped[str] = mapped_column(String(64), default="")
+    patient_id: Mapped[str] = mapped_column(String(256))
+    issuer_of_patient_id: Mapped[str] = mapped_column(String(256), default="")
+    state: Mapped[str] = mapped_column(String(16))
+    ordered_on: Mapped[date | None] = mapped_column(default=None)
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    """Of what the order asks for; a notice that repeats it changes nothing."""
+
+    version: Mapped[int] = mapped_column(default=1)
+    """Counts changes of content."""
+
+    document: Mapped[dict[str, Any]]
+    received_at: Mapped[datetime]
+    """Of the newest notice; an older one is ignored."""
+
+    seen_at: Mapped[datetime]
+    """When the source last confirmed it."""
+
+    stale_after: Mapped[datetime | None] = mapped_column(default=None)
+    """When the source is due to be asked again; None for those that tell by themselves."""
+
+
+class OrderLookup(Base):
+    """A question put to a source, so that it is not put again at once."""
+
+    __tablename__ = "order_lookup"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """sha256 of the source's name and of the question."""
+
+    asked_at: Mapped[datetime]
+    answered: Mapped[bool]
+    """False where the source was away."""
+
+
+class AccessionCheck(Base):
+    """How the images of one accession stand to its order; replaced when that changes."""
+
+    __tablename__ = "accession_check"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """``<patient row>:<accession row>``; images without accession number have
+    ``<patient row>:none:<study row>``."""
+
+    patient_fk: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    accession_fk: Mapped[int | None] = mapped_column(ForeignKey("accession.id"), index=True)
+    verdict: Mapped[str] = mapped_column(String(16))
+    document: Mapped[dict[str, Any]]
+    """`inference.reconcile.AccessionVerdict` as JSON."""
+
+    checked_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Proposal(Base):
+    """Where misfiled images belong; `storage.states` rules its life."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (Index("ix_proposal_state", "state", "created_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    """sha256 of what is proposed and of the orders it rests on."""
+
+    patient_fk: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    """``swap``, ``move`` or ``missing_order``."""
+
+    state: Mapped[str] = mapped_column(String(16))
+    document: Mapped[dict[str, Any]]
+    """`inference.reconcile.Proposal` as JSON."""
+
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None] = mapped_column(default=None)
+    decided_by: Mapped[str] = mapped_column(String(128), default="")
+    note: Mapped[str] = mapped_column(Text, default="")
+    """What the person who decided wrote."""
+
+
+class ProposalStudy(Base):
+    """The studies whose images a proposal speaks of."""
+
+    __tablename__ = "proposal_study"
+
+    proposal_fk: Mapped[int] = mapped_column(ForeignKey("proposal.id"), primary_key=True)
+    study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True, index=True)

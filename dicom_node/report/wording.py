@@ -31,6 +31,7 @@ WARNING = "AI result. Not verified. Not for diagnosis."
 
 _SOURCES = {
     ExpectationSource.WORKLIST: "the worklist",
+    ExpectationSource.HL7: "the HL7 order",
     ExpectationSource.REQUESTED_PROCEDURE_CODE: "Requested Procedure Code",
     ExpectationSource.REQUESTED_PROCEDURE_DESCRIPTION: "Requested Procedure Description",
     ExpectationSource.STUDY_DESCRIPTION: "Study Description",

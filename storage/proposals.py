@@ -1,0 +1,310 @@
+"""How accessions stand to their orders, and proposals with their lives.
+
+Every function works in the caller's transaction and may be repeated. `storage.states`
+alone says which changes of a proposal exist.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import insert as plain_insert
+
+from audit.errors import Fault
+from storage.models import AccessionCheck, Proposal, ProposalStudy
+from storage.rows import columns_of, insert, made_of
+from storage.states import ProposalState, check_proposal
+
+
+class NoSuchProposal(Fault):
+    """A proposal id that names no row."""
+
+    code = "storage.proposal.unknown"
+
+
+class StaleProposal(Fault):
+    """The proposal has been changed since it was read."""
+
+    code = "storage.proposal.stale"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ProposalRow:
+    """A proposal as it stands; see `storage.models.Proposal`. Its document names orders."""
+
+    id: int
+    key: str
+    patient_fk: int
+    kind: str
+    state: ProposalState
+    document: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    decided_at: datetime | None
+    decided_by: str
+    note: str
+
+
+class Proposed(StrEnum):
+    """What became of a proposal that was made."""
+
+    FRESH = "fresh"
+    REOPENED = "reopened"
+    KNOWN = "known"
+    """Open already, or decided by a person."""
+
+
+def propose(
+    connection: Connection,
+    *,
+    key: str,
+    kind: str,
+    patient_fk: int,
+    study_ids: Collection[int],
+    document: dict[str, Any],
+    now: datetime,
+) -> tuple[int, Proposed]:
+    """Make a proposal, once; one that was superseded opens again.
+
+    An open one takes the new document (margins move when images come); a decided one
+    keeps what the person saw.
+
+    Returns
+    -------
+    tuple
+        Its id, and what became of it.
+    """
+    made = connection.execute(
+        insert(connection, Proposal)
+        .values(
+            key=key,
+            kind=kind,
+            patient_fk=patient_fk,
+            state=str(ProposalState.OPEN),
+            document=document,
+            created_at=now,
+            updated_at=now,
+            decided_by="",
+            note="",
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+        .returning(Proposal.id)
+    ).scalar_one_or_none()
+    if made is not None:
+        connection.execute(
+            plain_insert(ProposalStudy),
+            [{"proposal_fk": made, "study_fk": each} for each in sorted(set(study_ids))],
+        )
+        return made, Proposed.FRESH
+    known = _rows(connection.execute(_proposals().where(Proposal.key == key)))[0]
+    if known.state is ProposalState.SUPERSEDED:
+        _change(connection, known, ProposalState.OPEN, now, {"document": document})
+        return known.id, Proposed.REOPENED
+    if known.state is ProposalState.OPEN and known.document != document:
+        connection.execute(
+            update(Proposal)
+            .where(Proposal.id == known.id, Proposal.state == str(ProposalState.OPEN))
+            .values(document=document, updated_at=now)
+        )
+    return known.id, Proposed.KNOWN
+
+
+def supersede(
+    connection: Connection,
+    *,
+    patient_fk: int,
+    study_ids: Collection[int],
+    keep: Collection[str],
+    now: datetime,
+) -> list[int]:
+    """Supersede the open proposals that speak only of `study_ids` and are not in `keep`.
+
+    Returns the ids of those that were superseded.
+    """
+    outside = select(ProposalStudy.proposal_fk).where(ProposalStudy.study_fk.not_in(study_ids))
+    statement = _proposals().where(
+        Proposal.patient_fk == patient_fk,
+        Proposal.state == str(ProposalState.OPEN),
+        Proposal.key.not_in(keep),
+        Proposal.id.not_in(outside),
+    )
+    rows = _rows(connection.execute(statement.order_by(Proposal.id)))
+    for row in rows:
+        _change(connection, row, ProposalState.SUPERSEDED, now, {})
+    return [row.id for row in rows]
+
+
+def decide(
+    connection: Connection,
+    proposal_id: int,
+    wanted: ProposalState,
+    *,
+    actor: str,
+    note: str,
+    now: datetime,
+) -> ProposalRow:
+    """Accept or reject a proposal on a person's word; return it as it stands now.
+
+    Append the audit record in the same transaction.
+
+    Raises
+    ------
+    NoSuchProposal
+        When `proposal_id` names none.
+    IllegalTransition
+        When it is not open.
+    StaleProposal
+        When another transaction has just changed it.
+    """
+    row = get(connection, proposal_id)
+    values = {"decided_at": now, "decided_by": actor[:128], "note": note}
+    _change(connection, row, wanted, now, values)
+    return get(connection, proposal_id)
+
+
+def get(connection: Connection, proposal_id: int) -> ProposalRow:
+    """Return one proposal.
+
+    Raises
+    ------
+    NoSuchProposal
+        When `proposal_id` names none.
+    """
+    rows = _rows(connection.execute(_proposals().where(Proposal.id == proposal_id)))
+    if not rows:
+        raise NoSuchProposal("a proposal id must name a proposal")
+    return rows[0]
+
+
+def listing(
+    connection: Connection, *, state: ProposalState | None = None, limit: int = 100
+) -> list[ProposalRow]:
+    """Return proposals, the newest first."""
+    statement = _proposals().order_by(Proposal.created_at.desc(), Proposal.id.desc()).limit(limit)
+    if state is not None:
+        statement = statement.where(Proposal.state == str(state))
+    return _rows(connection.execute(statement))
+
+
+def of_study(connection: Connection, study_id: int) -> list[ProposalRow]:
+    """Return the proposals that speak of images of a study, the oldest first."""
+    statement = (
+        _proposals()
+        .join(ProposalStudy, ProposalStudy.proposal_fk == Proposal.id)
+        .where(ProposalStudy.study_fk == study_id)
+        .order_by(Proposal.id)
+    )
+    return _rows(connection.execute(statement))
+
+
+def studies_of(connection: Connection, proposal_id: int) -> list[int]:
+    """Return the ids of the studies that a proposal speaks of."""
+    statement = (
+        select(ProposalStudy.study_fk)
+        .where(ProposalStudy.proposal_fk == proposal_id)
+        .order_by(ProposalStudy.study_fk)
+    )
+    return list(connection.scalars(statement))
+
+
+def counts(connection: Connection) -> dict[ProposalState, int]:
+    """Return how many proposals there are in each state; absent means none."""
+    statement = select(Proposal.state, func.count()).group_by(Proposal.state)
+    return {ProposalState(state): count for state, count in connection.execute(statement)}
+
+
+def _rows(found: Iterable[Row[Any]]) -> list[ProposalRow]:
+    return [
+        ProposalRow(**{**row._mapping, "state": ProposalState(row._mapping["state"])})
+        for row in found
+    ]
+
+
+def _proposals() -> Select[Any]:
+    return columns_of(ProposalRow, Proposal)
+
+
+def _change(
+    connection: Connection,
+    row: ProposalRow,
+    wanted: ProposalState,
+    now: datetime,
+    values: dict[str, Any],
+) -> None:
+    state = check_proposal(row.state, wanted)
+    statement = (
+        update(Proposal)
+        .where(Proposal.id == row.id, Proposal.state == str(row.state))
+        .values(state=str(state), updated_at=now, **values)
+    )
+    if connection.execute(statement).rowcount != 1:
+        raise StaleProposal("the proposal has been changed since it was read")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CheckRow:
+    """How one accession stands to its order; see `storage.models.AccessionCheck`."""
+
+    key: str
+    patient_fk: int
+    accession_fk: int | None
+    verdict: str
+    document: dict[str, Any]
+    checked_at: datetime
+
+
+def keep_check(connection: Connection, row: CheckRow) -> bool:
+    """Keep how an accession stands; False, and nothing changes, when it stood so already."""
+    known = check_of(connection, row.key)
+    if known is not None and known.document == row.document:
+        return False
+    values = {
+        "patient_fk": row.patient_fk,
+        "accession_fk": row.accession_fk,
+        "verdict": row.verdict,
+        "document": row.document,
+        "checked_at": row.checked_at,
+    }
+    connection.execute(
+        insert(connection, AccessionCheck)
+        .values(key=row.key, **values)
+        .on_conflict_do_update(index_elements=["key"], set_=values)
+    )
+    return True
+
+
+def check_of(connection: Connection, key: str) -> CheckRow | None:
+    """Return how an accession stands, None when it was never checked."""
+    statement = columns_of(CheckRow, AccessionCheck).where(AccessionCheck.key == key)
+    return next(iter(made_of(CheckRow, connection.execute(statement))), None)
+
+
+def checks(
+    connection: Connection,
+    *,
+    verdicts: Collection[str] = (),
+    keys: Collection[str] | None = None,
+    limit: int = 100,
+) -> list[CheckRow]:
+    """Return how accessions stand, the most recently changed first.
+
+    Parameters
+    ----------
+    verdicts : collection of str
+        Only these; empty means all.
+    keys : collection of str, optional
+        Only these.
+    """
+    statement = (
+        columns_of(CheckRow, AccessionCheck)
+        .order_by(AccessionCheck.checked_at.desc(), AccessionCheck.key)
+        .limit(limit)
+    )
+    if verdicts:
+        statement = statement.where(AccessionCheck.verdict.in_(verdicts))
+    if keys is not None:
+        statement = statement.where(AccessionCheck.key.in_(keys))
+    return made_of(CheckRow, connection.execute(statement))
