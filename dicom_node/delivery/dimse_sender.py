@@ -1,20 +1,16 @@
 """Send by C-STORE: one association for a batch, every answer kept."""
 
-import socket
-import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from struct import error as struct_error
 
 import structlog
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
-from pynetdicom import AE, build_context, evt
+from pynetdicom import build_context
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from audit.clock import Clock, SystemClock
-from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.settings import DimseDestination
 from dicom_node.delivery.answers import (
     LINK_LOST,
@@ -24,12 +20,11 @@ from dicom_node.delivery.answers import (
 )
 from dicom_node.delivery.negotiation import Offer, offers_for, refusal, syntax_for
 from dicom_node.delivery.outcome import Outcome, OutgoingObject, SendStatus
+from dicom_node.dimse.requestor import Requestor
 
 log = structlog.get_logger()
 
-_VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"  # PS3.4 Annex A
 _ABSTRACT_SYNTAX_NOT_SUPPORTED = 0x03  # PS3.8 Table 9-18
-_SUCCESS = 0x0000
 _UNREADABLE_ERRORS = (
     InvalidDicomError,
     OSError,
@@ -64,8 +59,7 @@ class DimseSender:
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._calling_ae_title = calling_ae_title
-        self._tls = _tls_context(settings)
+        self._requestor = Requestor(settings, calling_ae_title, f"destination {settings.name!r}")
 
     def send(self, objects: Sequence[OutgoingObject]) -> list[SendStatus]:
         """Send `objects` over one association; return one status for each, in order.
@@ -83,7 +77,7 @@ class DimseSender:
             return []
         offers = offers_for(objects)
         contexts = [build_context(o.sop_class_uid, o.transfer_syntax_uid) for o in offers]
-        with self._association(contexts) as assoc:
+        with self._requestor.association(contexts, self._settings.timeout_s) as assoc:
             accepted = {_offer(context) for context in assoc.accepted_contexts}
             unknown = {
                 str(context.abstract_syntax)
@@ -100,15 +94,7 @@ class DimseSender:
         PeerUnreachable
             When it does not, or does not offer the Verification SOP Class.
         """
-        with self._association([build_context(_VERIFICATION_SOP_CLASS)]) as assoc:
-            if not assoc.accepted_contexts:
-                raise PeerUnreachable("the peer does not support C-ECHO")
-            try:
-                answer = assoc.send_c_echo()
-            except RuntimeError:
-                raise PeerUnreachable("the association ended before C-ECHO") from None
-            if answer.get("Status") != _SUCCESS:
-                raise PeerUnreachable("C-ECHO was not answered with success")
+        self._requestor.verify(self._settings.timeout_s)
 
     def _send_one(
         self, assoc: Association, item: OutgoingObject, accepted: set[Offer], unknown: set[str]
@@ -134,48 +120,6 @@ class DimseSender:
         log.warning("delivery.association.lost", destination=self._settings.name, reason=reason)
         return _status(item, Outcome.FAILED, reason)
 
-    @contextmanager
-    def _association(self, contexts: list[PresentationContext]) -> Iterator[Association]:
-        assoc = self._associate(contexts)
-        try:
-            yield assoc
-        finally:
-            if assoc.is_established:
-                assoc.release()
-            if assoc.is_established:  # the peer did not answer the release
-                assoc.abort()
-
-    def _associate(self, contexts: list[PresentationContext]) -> Association:
-        ae = AE(ae_title=self._calling_ae_title)
-        ae.connection_timeout = ae.acse_timeout = self._settings.timeout_s
-        ae.dimse_timeout = ae.network_timeout = self._settings.timeout_s
-        try:
-            assoc = ae.associate(
-                self._settings.host,
-                self._settings.port,
-                contexts,
-                ae_title=self._settings.ae_title,
-                tls_args=None if self._tls is None else (self._tls, self._settings.host),
-                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
-            )
-        except OSError:
-            raise PeerUnreachable("the host name has no address") from None
-        answer = assoc.acceptor.primitive
-        if assoc.is_rejected and answer is not None:
-            raise PeerUnreachable(
-                f"association rejected ({answer.result_str}): {answer.reason_str}"
-            )
-        if not assoc.is_established and (answer is None or not assoc.rejected_contexts):
-            raise PeerUnreachable("no connection, or no answer to the association request")
-        return assoc
-
-
-def _send_at_once(event: evt.Event) -> None:
-    """Turn Nagle's algorithm off: it costs 40 ms for each message."""
-    transport = event.assoc.dul.socket
-    if transport is not None and transport.socket is not None:
-        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
 
 def _offer(context: PresentationContext) -> Offer:
     return Offer(str(context.abstract_syntax), str(context.transfer_syntax[0]))
@@ -183,19 +127,3 @@ def _offer(context: PresentationContext) -> Offer:
 
 def _status(item: OutgoingObject, outcome: Outcome, status: str) -> SendStatus:
     return SendStatus(sop_instance_uid=item.sop_instance_uid, outcome=outcome, status=status)
-
-
-def _tls_context(settings: DimseDestination) -> ssl.SSLContext | None:
-    """Return the client side of BCP 195 TLS (PS3.15 Section B.9), or None without a CA."""
-    if settings.tls_ca_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(settings.tls_ca_file))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.tls_certificate_file is not None:
-            context.load_cert_chain(settings.tls_certificate_file, settings.tls_private_key_file)
-    except OSError:  # SSLError is one
-        raise InvalidConfiguration(
-            [f"destination {settings.name!r}: a TLS file cannot be read"]
-        ) from None
-    return context

@@ -204,17 +204,17 @@ def test_nagles_algorithm_is_off(three, monkeypatch):
     """Twenty small objects would otherwise wait 40 ms each for a delayed acknowledgement."""
     import socket
 
-    from dicom_node.delivery import dimse_sender
+    from dicom_node.dimse import requestor
 
     seen = []
-    original = dimse_sender._send_at_once
+    original = requestor._send_at_once
 
     def watch(event):
         original(event)
         connection = event.assoc.dul.socket.socket
         seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    monkeypatch.setattr(dimse_sender, "_send_at_once", watch)
+    monkeypatch.setattr(requestor, "_send_at_once", watch)
     with scripted_scp([CR], PLAIN) as scp:
         scp.sender().send(three)
 
