@@ -36,8 +36,10 @@ from inference.types import (
 
 __all__ = [
     "AccessionSummary",
+    "Seen",
     "expectation",
     "judge",
+    "judge_seen",
     "summarise",
     "worklist_expectation",
 ]
@@ -82,7 +84,11 @@ def judge(
     ImageVerdict
         Always one, by the rule in this module's docstring.
     """
-    seen = _Seen.of(prediction, labels, regions)
+    return judge_seen(expected, Seen.of(prediction, labels, regions), regions)
+
+
+def judge_seen(expected: Expectation | None, seen: "Seen", regions: RegionMap) -> ImageVerdict:
+    """As `judge`, of what was read from a prediction before."""
     verdict, remark = _verdict(expected, seen, regions)
     ordered = _ordered_sentence(expected, regions)
     sentences = (ordered, _seen_sentence(seen, regions), remark)
@@ -113,8 +119,8 @@ def summarise(verdicts: Iterable[ImageVerdict]) -> AccessionSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """The network's answer, in regions of the table."""
+class Seen:
+    """The network's answer, in regions of the table; made by `Seen.of`."""
 
     ran: bool
     ranked: tuple[RegionProbability, ...] = ()
@@ -123,16 +129,23 @@ class _Seen:
     present: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     not_ours: bool = False
+    """Whether the network says that the image is none of its business."""
 
     @property
     def shown(self) -> tuple[RegionProbability, ...]:
         """What to tell: the regions that are present, or else the most probable one."""
         return tuple(r for r in self.ranked if r.region in self.present) or self.ranked[:1]
 
+    def probability(self, regions: Iterable[str]) -> RegionProbability | None:
+        """Return the most probable of `regions`; None where the network names none of them."""
+        wanted = frozenset(regions)
+        return next((found for found in self.ranked if found.region in wanted), None)
+
     @classmethod
     def of(
         cls, prediction: Prediction | None, labels: Sequence[Label], regions: RegionMap
-    ) -> "_Seen":
+    ) -> "Seen":
+        """Read a prediction; one that was skipped, failed or never made did not run."""
         if prediction is None or prediction.outcome is not Outcome.PREDICTED:
             return cls(ran=False)
         probabilities: dict[str, float] = {}
@@ -169,7 +182,7 @@ def _region_of(label: Label, regions: RegionMap) -> str | None:
     return named or (regions.region_of_label(term) if term else None)
 
 
-def _verdict(expected: Expectation | None, seen: _Seen, regions: RegionMap) -> tuple[Verdict, str]:
+def _verdict(expected: Expectation | None, seen: Seen, regions: RegionMap) -> tuple[Verdict, str]:
     """Return the verdict and its last sentence."""
     if seen.not_ours:
         return Verdict.UNCERTAIN, "It does not look like a radiograph this check was made for."
@@ -180,7 +193,7 @@ def _verdict(expected: Expectation | None, seen: _Seen, regions: RegionMap) -> t
     return _compared(expected.regions, seen, regions)
 
 
-def _compared(ordered: Sequence[str], seen: _Seen, regions: RegionMap) -> tuple[Verdict, str]:
+def _compared(ordered: Sequence[str], seen: Seen, regions: RegionMap) -> tuple[Verdict, str]:
     known = {r.region for r in seen.ranked}
     each = [regions.showing(r) & known if r in regions.regions else frozenset() for r in ordered]
     fulfilling = frozenset[str]().union(*each)
@@ -201,7 +214,7 @@ def _ordered_sentence(expected: Expectation | None, regions: RegionMap) -> str:
     return f"Ordered: {' or '.join(names)} ({_SOURCE_NAMES[expected.source]})."
 
 
-def _seen_sentence(seen: _Seen, regions: RegionMap) -> str:
+def _seen_sentence(seen: Seen, regions: RegionMap) -> str:
     if not seen.ran:
         return "The body part could not be read from the image."
     if not seen.ranked:

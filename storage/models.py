@@ -366,7 +366,7 @@ class AccessionCheck(Base):
     accession_fk: Mapped[int | None] = mapped_column(ForeignKey("accession.id"), index=True)
     verdict: Mapped[str] = mapped_column(String(16))
     document: Mapped[dict[str, Any]]
-    """`inference.reconcile.AccessionVerdict` as JSON."""
+    """`inference.accessions.AccessionVerdict` as JSON."""
 
     checked_at: Mapped[datetime] = mapped_column(index=True)
 
@@ -387,7 +387,7 @@ class Proposal(Base):
 
     state: Mapped[str] = mapped_column(String(16))
     document: Mapped[dict[str, Any]]
-    """`inference.reconcile.Proposal` as JSON."""
+    """`inference.accessions.Proposal` as JSON."""
 
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
