@@ -6,7 +6,7 @@ from pydicom import Dataset
 
 from inference.elements import items, text
 from inference.regions import RegionMap
-from inference.types import Expectation, ExpectationSource
+from inference.types import Code, Expectation, ExpectationSource
 
 
 def expectation(header: Dataset, regions: RegionMap) -> Expectation | None:
@@ -26,11 +26,11 @@ def expectation(header: Dataset, regions: RegionMap) -> Expectation | None:
         The table of regions.
     """
     requests = [header, *items(header, "RequestAttributesSequence")]
-    code_items = [i for r in requests for i in items(r, "RequestedProcedureCodeSequence")]
-    anatomy = items(header, "AnatomicRegionSequence")
+    codes = _codes(i for r in requests for i in items(r, "RequestedProcedureCodeSequence"))
+    anatomy = _codes(items(header, "AnatomicRegionSequence"))
     source = ExpectationSource
     return (
-        _from_codes(code_items, source.REQUESTED_PROCEDURE_CODE, regions)
+        _from_codes(codes, source.REQUESTED_PROCEDURE_CODE, regions)
         or _from_texts(
             [text(request, "RequestedProcedureDescription") for request in requests],
             source.REQUESTED_PROCEDURE_DESCRIPTION,
@@ -51,38 +51,79 @@ def expectation(header: Dataset, regions: RegionMap) -> Expectation | None:
     )
 
 
+def procedure_expectation(
+    codes: Iterable[Code], texts: Iterable[str], source: ExpectationSource, regions: RegionMap
+) -> Expectation | None:
+    """Return the body part that an order names: by its codes, else by its texts.
+
+    Parameters
+    ----------
+    codes : iterable of Code
+        Each by its value, else by the words of its meaning.
+    texts : iterable of str
+        Descriptions, in any language of the table.
+    """
+    return _from_codes(codes, source, regions) or _from_texts(texts, source, regions)
+
+
+def procedure_codes(item: Dataset) -> tuple[Code, ...]:
+    """Return what a Modality Worklist item orders, as coded (PS3.4 Table K.6-1)."""
+    return _codes(
+        (
+            *items(item, "RequestedProcedureCodeSequence"),
+            *(
+                code
+                for step in items(item, "ScheduledProcedureStepSequence")
+                for code in items(step, "ScheduledProtocolCodeSequence")
+            ),
+        )
+    )
+
+
+def procedure_texts(item: Dataset) -> tuple[str, ...]:
+    """Return what a Modality Worklist item orders, in words (PS3.4 Table K.6-1)."""
+    steps = items(item, "ScheduledProcedureStepSequence")
+    return (
+        text(item, "RequestedProcedureDescription"),
+        *(text(step, "ScheduledProcedureStepDescription") for step in steps),
+    )
+
+
 def worklist_expectation(item: Dataset, regions: RegionMap) -> Expectation | None:
     """Return the body part that a Modality Worklist item orders, or None.
 
     Reads the requested procedure first, then the scheduled steps (PS3.4 Table K.6-1).
     """
-    steps = list(items(item, "ScheduledProcedureStepSequence"))
-    codes = [
-        *items(item, "RequestedProcedureCodeSequence"),
-        *(code for step in steps for code in items(step, "ScheduledProtocolCodeSequence")),
-    ]
-    texts = [
-        text(item, "RequestedProcedureDescription"),
-        *(text(step, "ScheduledProcedureStepDescription") for step in steps),
-    ]
-    source = ExpectationSource.WORKLIST
-    return _from_codes(codes, source, regions) or _from_texts(texts, source, regions)
+    return procedure_expectation(
+        procedure_codes(item), procedure_texts(item), ExpectationSource.WORKLIST, regions
+    )
+
+
+def _codes(coded: Iterable[Dataset]) -> tuple[Code, ...]:
+    """Coded concepts (PS3.3 Section 8.8); a broken part of one is empty."""
+    return tuple(
+        Code(
+            scheme=text(item, "CodingSchemeDesignator"),
+            value=text(item, "CodeValue"),
+            meaning=text(item, "CodeMeaning"),
+        )
+        for item in coded
+    )
 
 
 def _from_codes(
-    coded: Iterable[Dataset], source: ExpectationSource, regions: RegionMap
+    codes: Iterable[Code], source: ExpectationSource, regions: RegionMap
 ) -> Expectation | None:
     """Regions of coded concepts: by the code, else by the words of its meaning."""
     found: dict[str, None] = {}
     words: dict[str, None] = {}
-    for item in coded:
-        scheme, value = text(item, "CodingSchemeDesignator"), text(item, "CodeValue")
-        region = regions.region_for_code(scheme, value)
+    for code in codes:
+        region = regions.region_for_code(code.scheme, code.value)
         if region is not None:
             found[region] = None
-            words[f"{value} {scheme}"] = None
+            words[f"{code.value} {code.scheme}"] = None
             continue
-        match = regions.regions_in_text(text(item, "CodeMeaning"))
+        match = regions.regions_in_text(code.meaning)
         found |= dict.fromkeys(match.regions)
         words |= dict.fromkeys(match.matched_words)
     return _expected(found, words, source)
