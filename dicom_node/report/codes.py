@@ -61,6 +61,9 @@ PIXELS = CodedConcept("{pixels}", "UCUM", "Pixels")
 MILLIMETRE = CodedConcept("mm", "UCUM", "mm")
 
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
+MODIFYING_EQUIPMENT = _dcm("109103", "Modifying Equipment")
+PERSON = _dcm("121006", "Person")
+INCORRECT_WORKLIST_ENTRY = _dcm("113038", "Incorrect Modality Worklist Entry")
 SOURCE_IMAGE = _dcm("121322", "Source image for image processing operation")
 
 PRESENCE: Final = {
