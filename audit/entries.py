@@ -16,6 +16,9 @@ class RecordKind(StrEnum):
     INSTANCE_RECEIVED = "instance_received"
     REPORT_WRITTEN = "report_written"
     DELIVERY = "delivery"
+    CORRECTION_WRITTEN = "correction_written"
+    """A correction package was made on a person's word."""
+
     JOB_CHANGED = "job_changed"
     """A job was parked, re-driven or discarded."""
 
@@ -76,10 +79,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenObject:
-    """One DICOM object of a report."""
+    """One DICOM object of a report or of a correction package."""
 
     role: str
-    """``SR`` or ``SC``."""
+    """``SR`` or ``SC``; ``COPY`` or ``NOTE``."""
 
     profile: str
     sop_instance_uid: str

@@ -66,6 +66,8 @@ class Event(StrEnum):
     JOB_FAILED = "pipeline.job.failed"
     STEP_CRASHED = "pipeline.step.crashed"
 
+    CORRECTION_BUILT = "correction.package.built"
+    CORRECTION_SENT = "correction.package.sent"
     REPORT_SENT = "pipeline.report.sent"
     PROFILE_CHANGED = "pipeline.profile.changed"
     OBJECT_UNREADABLE = "delivery.object.unreadable"
@@ -149,6 +151,14 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.OVERLAY_SKIPPED: ("image_number", "error_code"),
         Event.JOB_FAILED: ("job_key", "attempt", "outcome", "error_code"),
         Event.STEP_CRASHED: ("job_key",),
+        Event.CORRECTION_BUILT: ("proposal_id", "objects", "destinations"),
+        Event.CORRECTION_SENT: (
+            "proposal_id",
+            "destination",
+            "objects",
+            "statuses",
+            "duration_s",
+        ),
         Event.REPORT_SENT: ("destination", "objects", "statuses", "duration_s"),
         Event.PROFILE_CHANGED: ("destination", "profile"),
         Event.OBJECT_UNREADABLE: ("destination",),

@@ -135,6 +135,31 @@ class Writer:
         key = f"report:{study_id}:{revision}"
         return self._entry(RecordKind.REPORT_WRITTEN, key, recorded_at, body)
 
+    def correction_written(
+        self,
+        *,
+        proposal_id: int,
+        actor: str,
+        subject: Subject,
+        objects: Iterable[WrittenObject],
+        replaced: Iterable[str],
+        destinations: Iterable[str],
+        recorded_at: datetime,
+    ) -> Entry:
+        """Record the package that mends a proposal: on whose word, its objects, and the SOP
+        Instance UIDs of the images that it takes out of use."""
+        body = {
+            "subject": asdict(subject),
+            "proposal_id": proposal_id,
+            "actor": actor,
+            "objects": [asdict(written) for written in objects],
+            "replaced_sop_instance_uids": sorted(replaced),
+            "destinations": sorted(destinations),
+            "outcome": "written",
+        }
+        key = f"correction:{proposal_id}"
+        return self._entry(RecordKind.CORRECTION_WRITTEN, key, recorded_at, body)
+
     def delivery(
         self,
         *,

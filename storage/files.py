@@ -160,7 +160,7 @@ class FileStore:
         self,
         known: Callable[[list[str]], set[str]],
         older_than_s: float,
-        folders: tuple[str, ...] = ("instances", "reports"),
+        folders: tuple[str, ...] = ("instances", "reports", "corrections"),
     ) -> Iterator[str]:
         """Yield the relative paths of old files that no row speaks of.
 

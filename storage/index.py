@@ -10,7 +10,16 @@ from sqlalchemy.orm import aliased
 
 from storage.filing import Filed, FiledKind, file_instance
 from storage.incoming import NewInstance, new_instance_from_header
-from storage.models import UNREPORTED, Accession, Instance, Job, ReportObject, Series, Study
+from storage.models import (
+    UNREPORTED,
+    Accession,
+    CorrectionObject,
+    Instance,
+    Job,
+    ReportObject,
+    Series,
+    Study,
+)
 from storage.rows import NoSuchRow, columns_of, made_of
 from storage.states import JobKind, JobState
 
@@ -197,7 +206,8 @@ def known_paths(connection: Connection, paths: Collection[str]) -> set[str]:
     """Return those of `paths` (relative, at most some hundreds) that a row speaks of."""
     received = select(Instance.path).where(Instance.path.in_(paths))
     reported = select(ReportObject.path).where(ReportObject.path.in_(paths))
-    return set(connection.scalars(received)) | set(connection.scalars(reported))
+    corrected = select(CorrectionObject.path).where(CorrectionObject.path.in_(paths))
+    return {path for each in (received, reported, corrected) for path in connection.scalars(each)}
 
 
 def waiting_images(connection: Connection) -> int:

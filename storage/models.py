@@ -259,7 +259,7 @@ class Job(Base):
     key: Mapped[str] = mapped_column(String(160), primary_key=True)
     """``analyse:<instance id>``, ``report:<study id>:<revision>``,
     ``deliver:<report id>:<destination>``, ``reconcile:<study id>:<order id>:<version>``,
-    ``correct:<proposal id>``, ``notify:<proposal id>:<state>:<channel>``."""
+    ``correct:<proposal id>:<destination>``, ``notify:<proposal id>:<state>:<channel>``."""
 
     kind: Mapped[str] = mapped_column(String(16))
     queue: Mapped[str] = mapped_column(String(80))
@@ -353,6 +353,17 @@ class OrderLookup(Base):
     """False where the source was away."""
 
 
+class OrderMessage(Base):
+    """An HL7 message that was taken, so that its repetition changes nothing."""
+
+    __tablename__ = "order_message"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """sha256 of sender, message control id and content; it does not tell them."""
+
+    taken_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class AccessionCheck(Base):
     """How the images of one accession stand to its order; replaced when that changes."""
 
@@ -404,3 +415,52 @@ class ProposalStudy(Base):
 
     proposal_fk: Mapped[int] = mapped_column(ForeignKey("proposal.id"), primary_key=True)
     study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True, index=True)
+
+
+class Correction(Base):
+    """The correction package of an accepted proposal; a proposal is mended once."""
+
+    __tablename__ = "correction"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    proposal_fk: Mapped[int] = mapped_column(ForeignKey("proposal.id"), unique=True)
+    actor: Mapped[str] = mapped_column(String(128))
+    """On whose word it was made."""
+
+    created_at: Mapped[datetime]
+
+
+class CorrectionObject(Base):
+    """One object of a package: a copy of an image, or a rejection note."""
+
+    __tablename__ = "correction_object"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    correction_fk: Mapped[int] = mapped_column(ForeignKey("correction.id"), index=True)
+    role: Mapped[str] = mapped_column(String(8))
+    """``COPY`` or ``NOTE``."""
+
+    study_instance_uid: Mapped[str] = mapped_column(UID)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID)
+    sha256: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str] = mapped_column(Text, index=True)
+
+
+class CorrectionDelivery(Base):
+    """One object of a package to one destination, with the peer's own answer."""
+
+    __tablename__ = "correction_delivery"
+    __table_args__ = (UniqueConstraint("correction_object_fk", "destination"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    correction_object_fk: Mapped[int] = mapped_column(ForeignKey("correction_object.id"))
+    destination: Mapped[str] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(16), default="pending")
+    """As `Delivery.outcome`."""
+
+    status: Mapped[str] = mapped_column(String(32), default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    delivered_at: Mapped[datetime | None] = mapped_column(default=None)

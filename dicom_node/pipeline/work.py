@@ -37,6 +37,11 @@ def deliver_key(report_id: int, destination: str) -> str:
     return f"{JobKind.DELIVER}:{report_id}:{destination}"
 
 
+def correct_key(proposal_id: int, destination: str) -> str:
+    """Return the key of the job that sends a correction package to a destination."""
+    return f"{JobKind.CORRECT}:{proposal_id}:{destination}"
+
+
 def deliver_queue(destination: str) -> str:
     """Return the queue of a destination: each has its own, so none blocks another."""
     return f"{JobKind.DELIVER}:{destination}"

@@ -125,6 +125,15 @@ def every_kind() -> list[Entry]:
             predecessor="2.25.0",
             recorded_at=NOW,
         ),
+        WRITER.correction_written(
+            proposal_id=4,
+            actor="anna",
+            subject=SUBJECT,
+            objects=[written],
+            replaced=["2.25.8", "2.25.7"],
+            destinations=["pacs"],
+            recorded_at=NOW,
+        ),
         WRITER.delivery(
             delivery_id="9",
             attempt=3,
