@@ -15,7 +15,14 @@ depends_on = None
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime(timezone=True)
 
-TABLES = ("work_order", "order_lookup", "accession_check", "proposal", "proposal_study")
+TABLES = (
+    "work_order",
+    "order_lookup",
+    "order_message",
+    "accession_check",
+    "proposal",
+    "proposal_study",
+)
 """In the order in which they refer to each other."""
 
 
@@ -69,6 +76,13 @@ def _create_orders() -> None:
         sa.Column("answered", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_order_lookup"),
     )
+    op.create_table(
+        "order_message",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("taken_at", MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_order_message"),
+    )
+    op.create_index("ix_order_message_taken_at", "order_message", ["taken_at"])
 
 
 def _create_checks() -> None:
