@@ -19,6 +19,9 @@ from audit.pseudonym import Pseudonyms, open_key
 from audit.records import Writer
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
+from dicom_node.correction.mender import MenderParts, PackageMender
+from dicom_node.correction.port import Mender
+from dicom_node.correction.send import Correct, CorrectParts
 from dicom_node.delivery.factory import make_sender
 from dicom_node.dimse.acceptor import Acceptor
 from dicom_node.dimse.contexts import STORAGE_CLASSES
@@ -73,6 +76,29 @@ def open_work(settings: NodeSettings, database: Database) -> Work:
         writer=audit_writer(settings),
         clock=SystemClock(),
         metrics=NullMetrics(),
+    )
+
+
+def open_mender(settings: NodeSettings, database: Database, work: Work) -> Mender:
+    """Return what builds correction packages, for commands and services beside the node."""
+    root = settings.storage.root
+    clock = SystemClock()
+    return PackageMender(
+        MenderParts(
+            database=database,
+            files=FileStore(
+                root, minimum_free_bytes=settings.storage.minimum_free_bytes, clock=clock
+            ),
+            settings=settings,
+            destinations=(),
+            regions=load_regions(settings.inference.region_map_file),
+            work=work,
+            writer=audit_writer(settings),
+            pseudonyms=open_pseudonyms(settings),
+            clock=clock,
+            software_version=software_version(),
+            device_serial=node_id(root),
+        )
     )
 
 
@@ -299,10 +325,23 @@ def _runner(ground: _Ground, inference: InferenceService, regions: RegionMap) ->
             metrics=ground.metrics,
         )
     )
+    correct = Correct(
+        CorrectParts(
+            database=ground.database,
+            files=ground.files,
+            destinations={d.name: d for d in settings.destinations},
+            sender_for=lambda destination: make_sender(destination, settings.dimse.ae_title),
+            work=ground.work,
+            writer=ground.writer,
+            clock=ground.clock,
+            metrics=ground.metrics,
+        )
+    )
     steps: dict[JobKind, Step] = {
         JobKind.ANALYSE: analyse,
         JobKind.REPORT: write_report,
         JobKind.DELIVER: deliver,
+        JobKind.CORRECT: correct,
     }
     return Runner(ground.database, ground.work, steps, ground.clock, ground.metrics)
 
