@@ -9,11 +9,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
+
+from dicom_node.config.accession import AccessionSettings
+from dicom_node.config.section import Port, Seconds, Section
 
 AE_TITLE_LENGTH = 16
-Port = Annotated[int, Field(ge=0, le=65535, strict=True)]
-Seconds = Annotated[float, Field(gt=0)]
 
 
 def valid_ae_title(title: str) -> str:
@@ -30,12 +31,6 @@ def valid_ae_title(title: str) -> str:
     if not (1 <= len(stripped) <= AE_TITLE_LENGTH and plain):
         raise ValueError("must be a valid AE value (PS3.5 Section 6.2)")
     return stripped
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class StorageSettings(Section):
@@ -488,6 +483,7 @@ class NodeSettings(Section):
     web: WebSettings = WebSettings()
     worklist: WorklistSettings | None = None
     hl7: Hl7Settings | None = None
+    accession: AccessionSettings = AccessionSettings()
     log: LogSettings = LogSettings()
     destinations: tuple[Destination, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
@@ -505,6 +501,11 @@ class NodeSettings(Section):
             f"route {route.name!r} names an unknown destination {name!r}"
             for route in self.routes
             for name in route.destinations
+            if name not in known
+        ]
+        problems += [
+            f"accession.correction_destinations names an unknown destination {name!r}"
+            for name in self.accession.correction_destinations
             if name not in known
         ]
         if problems:
