@@ -79,27 +79,30 @@ def open_work(settings: NodeSettings, database: Database) -> Work:
     )
 
 
-def open_mender(settings: NodeSettings, database: Database, work: Work) -> Mender:
-    """Return what builds correction packages, for commands and services beside the node."""
+@contextmanager
+def open_mender(settings: NodeSettings, database: Database, work: Work) -> Iterator[Mender]:
+    """Yield what builds correction packages, for commands beside the node."""
     root = settings.storage.root
     clock = SystemClock()
-    return PackageMender(
-        MenderParts(
-            database=database,
-            files=FileStore(
-                root, minimum_free_bytes=settings.storage.minimum_free_bytes, clock=clock
-            ),
-            settings=settings,
-            destinations=(),
-            regions=load_regions(settings.inference.region_map_file),
-            work=work,
-            writer=audit_writer(settings),
-            pseudonyms=open_pseudonyms(settings),
-            clock=clock,
-            software_version=software_version(),
-            device_serial=node_id(root),
+    files = FileStore(root, minimum_free_bytes=settings.storage.minimum_free_bytes, clock=clock)
+    try:
+        yield PackageMender(
+            MenderParts(
+                database=database,
+                files=files,
+                settings=settings,
+                destinations=(),
+                regions=load_regions(settings.inference.region_map_file),
+                work=work,
+                writer=audit_writer(settings),
+                pseudonyms=open_pseudonyms(settings),
+                clock=clock,
+                software_version=software_version(),
+                device_serial=node_id(root),
+            )
         )
-    )
+    finally:
+        files.close()
 
 
 def open_pseudonyms(settings: NodeSettings) -> Pseudonyms:
