@@ -29,6 +29,7 @@ from inference.training.labels import (
 )
 from inference.training.loop import FloatArray, Schedule
 from inference.training.options import Options, parse_options
+from inference.training.outoffold import OutOfFold, keep
 from inference.training.samples import Sample, Squares, load_squares, target_matrix
 from inference.training.sources_bodypart import SOURCES, bodypart_samples, region_targets
 from inference.training.synthetic import synthetic_squares
@@ -58,23 +59,27 @@ CHECK = (
 )
 
 
-def gather(options: Options) -> Material:
-    """Load the images and draw the ones that are no radiograph."""
-    everything = bodypart_samples(options.data, seed=options.seed)
-    samples = [s for s in everything if not s.held_out]
-    held_out = [s for s in everything if s.held_out]
-    loaded = load_squares(options.data, samples, size=options.size)
-    drawn = synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed)
+def training_list(data: Path, seed: int) -> tuple[list[Sample], NDArray[np.int64]]:
+    """Return what is trained on, drawn images at the end, and the fold of each."""
+    samples = [s for s in bodypart_samples(data, seed=seed) if not s.held_out]
     nothing = region_targets({NOT_OURS})
     samples += [
         Sample(path=Path(f"drawn/{i}"), targets=nothing, group=f"drawn-{i}", source="drawn")
         for i in range(SYNTHETIC)
     ]
+    return samples, group_folds([s.group for s in samples], folds=FOLDS, seed=seed)
+
+
+def gather(options: Options) -> Material:
+    """Load the images and draw the ones that are no radiograph."""
+    held_out = [s for s in bodypart_samples(options.data, seed=options.seed) if s.held_out]
+    samples, folds = training_list(options.data, options.seed)
+    loaded = load_squares(options.data, samples[:-SYNTHETIC], size=options.size)
+    drawn = synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed)
     squares = Squares(
         pixels=np.concatenate([loaded.pixels, drawn.pixels]),
         boxes=np.concatenate([loaded.boxes, drawn.boxes]),
     )
-    folds = group_folds([s.group for s in samples], folds=FOLDS, seed=options.seed)
     targets = target_matrix(samples, BODYPART_KEYS)
     return Material(
         samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
@@ -123,6 +128,14 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         weights_sha256=write_weights(options.out, trained.network),
     )
     write_manifest(options.out, manifest)
+    keep(
+        OutOfFold(
+            logits=trained.logits,
+            paths=tuple(str(sample.path) for sample in samples),
+            folds=material.folds,
+            weights_sha256=manifest.weights_sha256,
+        )
+    )
     stored = load_model(options.out)
     held_out = plain(bodypart_held_out(stored, options.data))
     difference = round(storage_difference(trained, stored, material.squares), 6)

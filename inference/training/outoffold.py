@@ -1,0 +1,114 @@
+"""What networks that never saw an image said of it, kept for later evaluations.
+
+The body part training writes this file. From an earlier run's kept folds it is made by
+``python -m inference.training.outoffold --run .work/training-runs/<run>``.
+"""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.manifest import read_manifest
+from inference.training.labels import BODYPART_KEYS
+from inference.training.options import DEFAULT_DATA
+
+OUT_OF_FOLD = Path(".work/out-of-fold/bodypart.npz")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfFold:
+    """Logits of training images, each by a network that saw neither it nor its group."""
+
+    logits: NDArray[np.float32]
+    """Shape (N, L), columns as `BODYPART_KEYS`."""
+
+    paths: tuple[str, ...]
+    """Of the images, relative to the data folder."""
+
+    folds: NDArray[np.int64]
+    weights_sha256: str
+    """Of the network that was fitted to all of them: the one that is shipped."""
+
+
+def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
+    """Write out-of-fold logits beside the images they are of."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        file,
+        logits=found.logits,
+        paths=np.array(found.paths),
+        folds=found.folds,
+        weights_sha256=np.array(found.weights_sha256),
+    )
+
+
+def load(file: Path = OUT_OF_FOLD) -> OutOfFold:
+    """Return what `keep` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        The body part network was not trained on this machine.
+    """
+    with np.load(file) as stored:
+        return OutOfFold(
+            logits=stored["logits"],
+            paths=tuple(str(path) for path in stored["paths"]),
+            folds=stored["folds"],
+            weights_sha256=str(stored["weights_sha256"]),
+        )
+
+
+def collect(run: Path, data: Path, seed: int, model: Path) -> OutOfFold:
+    """Return the kept folds of a run as one.
+
+    Parameters
+    ----------
+    run : Path
+        Folder with ``fold0.npy`` to ``fold4.npy``.
+    data : Path
+        The data folder, as it was when the run was made.
+    seed : int
+        Of the run.
+    model : Path
+        Folder of the model that the run led to.
+
+    Raises
+    ------
+    ValueError
+        The folds are not of these images.
+    """
+    from inference.training.bodypart import training_list  # noqa: PLC0415 - it imports this one
+
+    samples, folds = training_list(data, seed)
+    logits = np.full((len(samples), len(BODYPART_KEYS)), np.nan, dtype=np.float32)
+    for fold in range(int(folds.max()) + 1):
+        logits[folds == fold] = np.load(run / f"fold{fold}.npy")
+    return OutOfFold(
+        logits=logits,
+        paths=tuple(str(sample.path) for sample in samples),
+        folds=folds,
+        weights_sha256=read_manifest(model).weights_sha256,
+    )
+
+
+def main() -> None:
+    """Write the file from a run's folds."""
+    parser = argparse.ArgumentParser(prog="python -m inference.training.outoffold")
+    data = os.environ.get("XRAY_DATA", DEFAULT_DATA)
+    parser.add_argument("--run", type=Path, required=True, help="folder with fold0.npy and so on")
+    parser.add_argument("--data", type=Path, default=Path(data))
+    parser.add_argument("--seed", type=int, default=20261120)
+    parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
+    told = parser.parse_args()
+    found = collect(told.run, told.data, told.seed, told.model)
+    keep(found)
+    print(f"{len(found.paths)} images, {OUT_OF_FOLD}")
+
+
+if __name__ == "__main__":
+    main()
