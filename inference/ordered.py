@@ -1,6 +1,6 @@
 """What body part was ordered, as a header or a worklist item tells it (pure)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from pydicom import Dataset
 
@@ -9,7 +9,9 @@ from inference.regions import RegionMap
 from inference.types import Code, Expectation, ExpectationSource
 
 
-def expectation(header: Dataset, regions: RegionMap) -> Expectation | None:
+def expectation(
+    header: Dataset, regions: RegionMap, sources: Collection[ExpectationSource] | None = None
+) -> Expectation | None:
     """Return the body part that the header says was ordered, or None.
 
     The first source that names a known region decides, in the order of
@@ -24,31 +26,34 @@ def expectation(header: Dataset, regions: RegionMap) -> Expectation | None:
         A data set as received; broken values count as absent and never raise.
     regions : RegionMap
         The table of regions.
+    sources : collection of ExpectationSource, optional
+        Only these are read; all of them when not given.
     """
+    for source, codes, texts in _said(header):
+        if sources is not None and source not in sources:
+            continue
+        found = procedure_expectation(codes, texts, source, regions)
+        if found is not None:
+            return found
+    return None
+
+
+def _said(
+    header: Dataset,
+) -> Iterator[tuple[ExpectationSource, tuple[Code, ...], tuple[str, ...]]]:
+    """Yield what each source of the header says, as codes and as texts, best first."""
     requests = [header, *items(header, "RequestAttributesSequence")]
     codes = _codes(i for r in requests for i in items(r, "RequestedProcedureCodeSequence"))
-    anatomy = _codes(items(header, "AnatomicRegionSequence"))
     source = ExpectationSource
-    return (
-        _from_codes(codes, source.REQUESTED_PROCEDURE_CODE, regions)
-        or _from_texts(
-            [text(request, "RequestedProcedureDescription") for request in requests],
-            source.REQUESTED_PROCEDURE_DESCRIPTION,
-            regions,
-        )
-        or _from_texts([text(header, "StudyDescription")], source.STUDY_DESCRIPTION, regions)
-        or _from_texts([text(header, "SeriesDescription")], source.SERIES_DESCRIPTION, regions)
-        or _from_texts(
-            [
-                text(header, "PerformedProcedureStepDescription"),
-                text(header, "ProtocolName"),
-            ],
-            source.PERFORMED_PROTOCOL,
-            regions,
-        )
-        or _from_codes(anatomy, source.BODY_PART_EXAMINED, regions)
-        or _from_texts([text(header, "BodyPartExamined")], source.BODY_PART_EXAMINED, regions)
-    )
+    yield source.REQUESTED_PROCEDURE_CODE, codes, ()
+    descriptions = tuple(text(request, "RequestedProcedureDescription") for request in requests)
+    yield source.REQUESTED_PROCEDURE_DESCRIPTION, (), descriptions
+    yield source.STUDY_DESCRIPTION, (), (text(header, "StudyDescription"),)
+    yield source.SERIES_DESCRIPTION, (), (text(header, "SeriesDescription"),)
+    steps = (text(header, "PerformedProcedureStepDescription"), text(header, "ProtocolName"))
+    yield source.PERFORMED_PROTOCOL, (), steps
+    anatomy = _codes(items(header, "AnatomicRegionSequence"))
+    yield source.BODY_PART_EXAMINED, anatomy, (text(header, "BodyPartExamined"),)
 
 
 def procedure_expectation(
