@@ -127,6 +127,8 @@ class Message:
     """A message as its segments, MSH first."""
 
     segments: tuple[Segment, ...]
+    codec: str
+    """Python's name of its character set."""
 
     @property
     def header(self) -> Segment:
@@ -146,13 +148,12 @@ def read(body: bytes, default_charset: str) -> Message:
     Hl7Refused
         When it is no message: nothing else is ever raised.
     """
-    charsets = _declared_charsets(body)
+    codec = codec_for(_declared_charsets(body), default_charset)
     try:
-        text = body.decode(codec_for(charsets, default_charset))
+        text = body.decode(codec)
     except UnicodeDecodeError:
         raise Hl7Refused("the text is not in the character set of the message") from None
-    text = text.replace("\r\n", "\r").replace("\n", "\r").strip()
-    return _split(text, codec_for(charsets, default_charset))
+    return _split(text.replace("\r\n", "\r").replace("\n", "\r").strip(), codec)
 
 
 def head_of(body: bytes) -> Message | None:
@@ -178,7 +179,7 @@ def _split(text: str, codec: str) -> Message:
         return unescape(value, delimiters, codec) if escape in value else value
 
     parsed = hl7.parse(text)
-    return Message(tuple(_segments(parsed, unescaped)))
+    return Message(tuple(_segments(parsed, unescaped)), codec)
 
 
 def _segments(parsed: Iterable[Any], unescaped: Any) -> Iterator[Segment]:
