@@ -132,20 +132,16 @@ def order_from_json(document: dict[str, Any]) -> Order:
     return _ORDER.validate_python(document)
 
 
-def same_content(one: Order, other: Order) -> bool:
-    """Tell whether two notices of an order ask for the same thing.
+def content_of(order: Order) -> list[object]:
+    """Return what an order asks for, as JSON types only.
 
-    When it was learnt, from which message, and whether it is stale do not count.
+    When it was learnt, from which message, and whether it is stale is not in it: a notice
+    whose content did not change asks for nothing new.
     """
-    return _content(one) == _content(other)
-
-
-def _content(order: Order) -> tuple[object, ...]:
-    # A notice of change whose content did not change asks for nothing new.
-    return (
-        frozenset(order.regions),
-        order.laterality,
+    return [
+        sorted(order.regions),
+        order.laterality.value,
         order.state is OrderState.CANCELLED,
         order.study_instance_uid,
-        order.patient,
-    )
+        order.ordered_on.isoformat() if order.ordered_on is not None else None,
+    ]
