@@ -1,0 +1,300 @@
+"""How well misfiled images are found and put right: ``make bench-accession``.
+
+Real radiographs of UNIFESP, with the logits of networks that saw neither the image nor any
+other of its patient; calibration and operating points, too, come from the other folds. In
+UNIFESP the accession number equals the patient, so each part of a patient (images with the
+same labels) is given an order of its own. `docs/accession-bench.md` explains the tables.
+"""
+
+import argparse
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from inference.assignment import Options
+from inference.evaluation.accession_scores import Shares, questions
+from inference.evaluation.misfiling import (
+    Filing,
+    LabelledImage,
+    Mistake,
+    Part,
+    file_patient,
+    renamed,
+)
+from inference.evaluation.verdict import choose_thresholds
+from inference.manifest import Label, read_manifest
+from inference.reconcile import reconcile
+from inference.regions import RegionMap, load_regions
+from inference.training.bodypart import auxiliary_points, bodypart_labels, training_list
+from inference.training.calibrate import Calibration, fit_calibration
+from inference.training.filing import filing_trials
+from inference.training.labels import BODYPART_KEYS, NOT_OURS, OTHERS
+from inference.training.outoffold import OUT_OF_FOLD, load
+from inference.training.samples import Sample, target_matrix
+from inference.types import (
+    Decision,
+    LabelOutput,
+    ModelIdentity,
+    Outcome,
+    Prediction,
+    Task,
+)
+from inference.verify import Seen
+
+LOOK_ALIKES = (
+    ("KNEE", "LOWERLEG"),
+    ("HAND", "WRIST"),
+    ("HAND", "FINGER"),
+    ("WRIST", "FOREARM"),
+    ("ELBOW", "FOREARM"),
+    ("ANKLE", "FOOT"),
+    ("ANKLE", "LOWERLEG"),
+    ("KNEE", "THIGH"),
+    ("HIP", "THIGH"),
+    ("HIP", "PELVIS"),
+    ("CSPINE", "TSPINE"),
+    ("TSPINE", "LSPINE"),
+    ("CLAVICLE", "SHOULDER"),
+    ("SKULL", "SINUS"),
+)
+MISTAKES = tuple(Mistake)
+TARGETS = {
+    "false alarms": ("at most 5 per 1,000", lambda share: share <= 0.005),
+    "swap found": ("at least 0.90", lambda share: share >= 0.90),
+    "proposals right": ("at least 0.95", lambda share: share >= 0.95),
+}
+PER_THOUSAND = ("false alarms", "images wrongly moved", "false incomplete")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_accession")
+    data = os.environ.get("XRAY_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(data))
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=20261120, help="of the training's folds")
+    parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
+    told = parser.parse_args()
+    if not OUT_OF_FOLD.exists():
+        raise SystemExit(f"{OUT_OF_FOLD} is missing: `make models` writes it")
+    regions = load_regions()
+    images = labelled_images(told.data, told.seed, told.model, regions)
+    print(f"{len(images)} images of {len({i.person for i in images})} patients")
+    tables = evaluate(images, regions, told.rounds)
+    print(report(tables))
+
+
+def evaluate(
+    images: Sequence[LabelledImage],
+    regions: RegionMap,
+    rounds: int,
+    options: Options | None = None,
+) -> dict[str, Shares]:
+    """Return the counts of every table."""
+    people = patients(images)
+    several = [parts for parts in people if len(parts) > 1]
+    tables = {
+        "as filed": as_filed(people, regions),
+        "patients with several parts": mistaken(several, regions, rounds),
+        "patients put together": mistaken_draws(people, regions, rounds),
+        "look-alikes put together": mistaken_look_alikes(people, regions, rounds),
+    }
+    counted = {}
+    for name, filings in tables.items():
+        counted[name] = Shares()
+        for filing in filings:
+            found = reconcile(filing.accessions, filing.images, regions, options)
+            counted[name].add(filing, found)
+    return counted
+
+
+def labelled_images(data: Path, seed: int, model: Path, regions: RegionMap) -> list[LabelledImage]:
+    """Return every UNIFESP image that shows a region, as seen by the network without it.
+
+    Raises
+    ------
+    SystemExit
+        The kept logits are of another network than the installed one, or of other images.
+    """
+    kept, manifest = load(), read_manifest(model)
+    if kept.weights_sha256 != manifest.weights_sha256:
+        raise SystemExit(f"{OUT_OF_FOLD} is of another network: `make models` writes it anew")
+    samples, _ = training_list(data, seed)
+    if tuple(str(sample.path) for sample in samples) != kept.paths:
+        raise SystemExit(f"{OUT_OF_FOLD} is of other images: `make models` writes it anew")
+    targets = target_matrix(samples, BODYPART_KEYS)
+    images = []
+    for fold in range(int(kept.folds.max()) + 1):
+        calibration, labels = fitted(kept.logits, targets, samples, kept.folds != fold)
+        for row in np.flatnonzero(kept.folds == fold):
+            sample = samples[row]
+            shown = true_regions(sample, regions)
+            if sample.source == "unifesp" and shown:
+                seen = as_seen(kept.logits[row], calibration, labels, regions)
+                images.append(
+                    LabelledImage(
+                        uid=str(sample.path), person=sample.group, regions=shown, seen=seen
+                    )
+                )
+    return images
+
+
+def fitted(
+    logits: np.ndarray, targets: np.ndarray, samples: Sequence[Sample], rows: np.ndarray
+) -> tuple[Calibration, tuple[Label, ...]]:
+    """Return calibration and operating points of some rows, chosen as the training does."""
+    own = [sample for sample, use in zip(samples, rows, strict=True) if use]
+    calibration = fit_calibration(logits[rows], targets[rows])
+    probabilities = calibration(logits[rows])
+    points = auxiliary_points(probabilities, targets[rows])
+    trials = filing_trials(probabilities, targets[rows], own, points[NOT_OURS].present_at)
+    return calibration, bodypart_labels(calibration, choose_thresholds(*trials), points)
+
+
+def true_regions(sample: Sample, regions: RegionMap) -> tuple[str, ...]:
+    """Return the regions of an image's labels."""
+    named = BODYPART_KEYS[: BODYPART_KEYS.index(OTHERS)]
+    found = (regions.region_of_label(key) for key in named if sample.targets.get(key, 0) >= 0.5)
+    return tuple(region for region in found if region is not None)
+
+
+def as_seen(
+    logits: np.ndarray, calibration: Calibration, labels: Sequence[Label], regions: RegionMap
+) -> Seen:
+    """Return an image's logits as the running node would read them."""
+    outputs = tuple(
+        LabelOutput(
+            key=label.key,
+            logit=float(logit),
+            probability=float(probability),
+            threshold=label.operating_point.present_at if label.operating_point else None,
+            decision=Decision.NOT_REPORTED,
+        )
+        for label, logit, probability in zip(
+            labels, logits, calibration(logits[None])[0], strict=True
+        )
+    )
+    identity = ModelIdentity(
+        name="bodypart",
+        version="",
+        task=Task.BODY_PART,
+        weights_sha256="",
+        configuration_sha256="",
+        preprocessing="",
+        runtime="",
+        device="",
+        precision="",
+    )
+    prediction = Prediction(model=identity, outcome=Outcome.PREDICTED, labels=outputs)
+    return Seen.of(prediction, labels, regions)
+
+
+def patients(images: Sequence[LabelledImage]) -> list[tuple[Part, ...]]:
+    """Return each patient's parts: images with the same labels are of one order."""
+    grouped: dict[str, dict[tuple[str, ...], list[LabelledImage]]] = defaultdict(dict)
+    for image in images:
+        grouped[image.person].setdefault(image.regions, []).append(image)
+    return [
+        tuple(
+            Part(key=f"{person}-{number}", regions=shown, images=tuple(found))
+            for number, (shown, found) in enumerate(parts.items(), start=1)
+        )
+        for person, parts in sorted(grouped.items())
+    ]
+
+
+def as_filed(people: Sequence[tuple[Part, ...]], regions: RegionMap) -> Iterator[Filing]:
+    """Yield every patient once, everything filed rightly."""
+    random = np.random.default_rng(0)
+    for parts in people:
+        yield file_patient(parts, Mistake.NONE, random, regions)
+
+
+def mistaken(
+    people: Sequence[tuple[Part, ...]], regions: RegionMap, rounds: int
+) -> Iterator[Filing]:
+    """Yield every patient once a round, with a mistake drawn at random."""
+    for seed in range(rounds):
+        random = np.random.default_rng((1, seed))
+        for parts in people:
+            yield file_patient(parts, _drawn(random), random, regions)
+
+
+def mistaken_draws(
+    people: Sequence[tuple[Part, ...]], regions: RegionMap, rounds: int, count: int = 300
+) -> Iterator[Filing]:
+    """Yield patients made of two or three people with different parts."""
+    for seed in range(rounds):
+        random = np.random.default_rng((2, seed))
+        for number in range(count):
+            wanted = int(random.integers(2, 4))
+            parts: dict[tuple[str, ...], Part] = {}
+            for person in random.permutation(len(people)):
+                part = people[person][int(random.integers(len(people[person])))]
+                parts.setdefault(part.regions, part)
+                if len(parts) == wanted:
+                    break
+            together = renamed(list(parts.values()), f"draw{number}")
+            yield file_patient(together, _drawn(random), random, regions)
+
+
+def mistaken_look_alikes(
+    people: Sequence[tuple[Part, ...]], regions: RegionMap, rounds: int, count: int = 5
+) -> Iterator[Filing]:
+    """Yield patients made of two people with neighbouring parts, `count` of each pair."""
+    of_region: dict[str, list[Part]] = defaultdict(list)
+    for part in (part for parts in people for part in parts):
+        if len(part.regions) == 1:
+            of_region[part.regions[0]].append(part)
+    for seed in range(rounds):
+        random = np.random.default_rng((3, seed))
+        for pair in LOOK_ALIKES:
+            for _ in range(count):
+                parts = [of_region[r][int(random.integers(len(of_region[r])))] for r in pair]
+                if parts[0].images[0].person != parts[1].images[0].person:
+                    yield file_patient(
+                        renamed(parts, "-".join(pair)), _drawn(random), random, regions
+                    )
+
+
+def _drawn(random: np.random.Generator) -> Mistake:
+    return MISTAKES[int(random.integers(len(MISTAKES)))]
+
+
+def report(tables: dict[str, Shares]) -> str:
+    """Return the tables as Markdown."""
+    lines = []
+    for name, shares in tables.items():
+        lines += [
+            "",
+            f"### {name}",
+            "",
+            "| | hits of | share | 95 % | target |",
+            "|---|---|---|---|---|",
+        ]
+        for question in questions([shares]):
+            lines.append(row(question, shares))
+    return "\n".join(lines)
+
+
+def row(question: str, shares: Shares) -> str:
+    """Return one line of a table."""
+    hits, total = shares.share(question)
+    if not total:
+        return f"| {question} | 0 of 0 | | | |"
+    low, high = shares.interval(question)
+    factor, unit = (1000, " per 1,000") if question in PER_THOUSAND else (1, "")
+    digits = 1 if unit else 3
+    target, met = TARGETS.get(question, ("", None))
+    judged = f"{target}: {'met' if met(hits / total) else 'NOT met'}" if met else ""
+    return (
+        f"| {question} | {hits} of {total} | {factor * hits / total:.{digits}f}{unit} "
+        f"| {factor * low:.{digits}f} to {factor * high:.{digits}f} | {judged} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
