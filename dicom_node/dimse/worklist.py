@@ -13,7 +13,7 @@ from pynetdicom.association import Association
 
 from audit.clock import Clock
 from audit.errors import PeerUnreachable
-from dicom_node.config.settings import WorklistSettings
+from dicom_node.config.orders import WorklistSettings
 from dicom_node.dimse.requestor import Requestor
 
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"  # PS3.4 Section K.5

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dicom_node.config.settings import Hl7Settings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.er7 import Hl7Refused, Message
 from dicom_node.orders.hl7_fields import (
     Group,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 
-from dicom_node.config.settings import Hl7Settings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.er7 import Hl7Refused, Message, Segment
 from dicom_node.orders.items import LONGEST_ID, LONGEST_NUMBER, day_of, valid_uid
 from inference.orders import PatientKey

@@ -9,7 +9,7 @@ import structlog
 from audit.clock import Clock
 from audit.errors import NodeError
 from audit.metrics import Metrics
-from dicom_node.config.settings import Hl7Settings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.ack import acknowledgement
 from dicom_node.orders.er7 import Hl7Refused, Message, check_charset, head_of, read
 from dicom_node.orders.hl7 import orders_of_message

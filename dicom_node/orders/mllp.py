@@ -13,7 +13,7 @@ import structlog
 from audit.clock import Clock
 from audit.errors import Fault
 from audit.metrics import Metrics
-from dicom_node.config.settings import Hl7Settings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.blocks import Blocks, BlockTooLong, block
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.clock import SystemClock
-from dicom_node.config.settings import Hl7Settings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.ack import acknowledgement
 from dicom_node.orders.blocks import Blocks, BlockTooLong, block
 from dicom_node.orders.er7 import Hl7Refused, head_of, read, unescape

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from audit.errors import InvalidConfiguration
-from dicom_node.config.settings import Hl7Settings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.ack import acknowledgement
 from dicom_node.orders.er7 import Hl7Refused, check_charset, head_of, read, unescape
 from dicom_node.orders.hl7 import orders_of_message
