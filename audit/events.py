@@ -74,6 +74,20 @@ class Event(StrEnum):
     LINK_LOST = "delivery.association.lost"
     REQUEST_LOST = "delivery.request.lost"
 
+    ORDERS_SOURCE_AWAY = "orders.source.away"
+    WORKLIST_RESTED = "orders.worklist.rested"
+    WORKLIST_CRASHED = "orders.worklist.crashed"
+    WORKLIST_FETCHED = "orders.worklist.fetched"
+    LATE_ANSWER_LOST = "orders.answer.lost"
+    HL7_STARTED = "orders.listener.started"
+    HL7_STOPPED = "orders.listener.stopped"
+    HL7_CONNECTION_REFUSED = "orders.connection.refused"
+    HL7_CONNECTION_ENDED = "orders.connection.ended"
+    HL7_CONNECTION_CRASHED = "orders.connection.crashed"
+    HL7_MESSAGE_TAKEN = "orders.message.taken"
+    HL7_MESSAGE_REFUSED = "orders.message.refused"
+    HL7_MESSAGE_CRASHED = "orders.message.crashed"
+
     DEMO_OPENED = "demo.archive.opened"
     DEMO_FAILED = "demo.archive.failed"
 
@@ -164,6 +178,19 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.OBJECT_UNREADABLE: ("destination",),
         Event.LINK_LOST: ("destination", "reason"),
         Event.REQUEST_LOST: ("destination", "reason"),
+        Event.ORDERS_SOURCE_AWAY: ("source", "error_code"),
+        Event.WORKLIST_RESTED: ("called_ae_title", "error_code"),
+        Event.WORKLIST_CRASHED: ("called_ae_title",),
+        Event.WORKLIST_FETCHED: ("orders", "changed"),
+        Event.LATE_ANSWER_LOST: ("error_code",),
+        Event.HL7_STARTED: ("port",),
+        Event.HL7_STOPPED: ("still_open",),
+        Event.HL7_CONNECTION_REFUSED: ("address", "reason"),
+        Event.HL7_CONNECTION_ENDED: ("address", "reason", "messages"),
+        Event.HL7_CONNECTION_CRASHED: ("address",),
+        Event.HL7_MESSAGE_TAKEN: ("orders", "changed"),
+        Event.HL7_MESSAGE_REFUSED: ("address", "rule", "answer"),
+        Event.HL7_MESSAGE_CRASHED: ("address",),
         Event.DEMO_OPENED: ("ae_title", "port"),
         Event.DEMO_FAILED: ("ae_title", "errno"),
     }
