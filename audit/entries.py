@@ -16,6 +16,12 @@ class RecordKind(StrEnum):
     INSTANCE_RECEIVED = "instance_received"
     REPORT_WRITTEN = "report_written"
     DELIVERY = "delivery"
+    ACCESSION_CHECKED = "accession_checked"
+    """How the images of an accession stand to its order; again when that changes."""
+
+    PROPOSAL_CHANGED = "proposal_changed"
+    """A proposal was opened, superseded, accepted or rejected, and by whom."""
+
     CORRECTION_WRITTEN = "correction_written"
     """A correction package was made on a person's word."""
 

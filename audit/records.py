@@ -135,6 +135,68 @@ class Writer:
         key = f"report:{study_id}:{revision}"
         return self._entry(RecordKind.REPORT_WRITTEN, key, recorded_at, body)
 
+    def accession_checked(
+        self,
+        *,
+        check_key: str,
+        subject: Subject,
+        standing: str,
+        images: Mapping[str, str],
+        order: Mapping[str, Any],
+        recorded_at: datetime,
+    ) -> Entry:
+        """Record how an accession stands to its order.
+
+        Parameters
+        ----------
+        check_key : str
+            Names the accession by the numbers of its rows.
+        images : mapping
+            SOP Instance UID to the image's own standing.
+        order : mapping
+            What was compared with: source, regions, missing regions, cancelled, stale.
+        """
+        body = {
+            "subject": asdict(subject),
+            "check": check_key,
+            "outcome": standing,
+            "images": dict(images),
+            "order": dict(order),
+        }
+        key = f"accession:{check_key}:{recorded_at.isoformat()}"
+        return self._entry(RecordKind.ACCESSION_CHECKED, key, recorded_at, body)
+
+    def proposal_changed(
+        self,
+        *,
+        proposal_id: int,
+        change: str,
+        kind: str,
+        actor: str,
+        subject: Subject,
+        moves: Iterable[Mapping[str, Any]],
+        recorded_at: datetime,
+    ) -> Entry:
+        """Record that a proposal became ``open``, ``superseded``, ``accepted`` or
+        ``rejected``; `actor` is ``node`` where no person did it.
+
+        Parameters
+        ----------
+        moves : iterable of mapping
+            Of each image: its SOP Instance UID, the pseudonyms of the accessions it would
+            leave and enter, the region seen, its probability, and the margin.
+        """
+        body = {
+            "subject": asdict(subject),
+            "proposal_id": proposal_id,
+            "outcome": change,
+            "kind": kind,
+            "actor": actor,
+            "moves": [dict(move) for move in moves],
+        }
+        key = f"proposal:{proposal_id}:{change}:{recorded_at.isoformat()}"
+        return self._entry(RecordKind.PROPOSAL_CHANGED, key, recorded_at, body)
+
     def correction_written(
         self,
         *,

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy import insert as plain_insert
 
-from audit.errors import Fault
+from audit.errors import Fault, Transient
 from storage.models import AccessionCheck, Proposal, ProposalStudy
 from storage.rows import columns_of, insert, made_of
 from storage.states import ProposalState, check_proposal
@@ -25,8 +25,8 @@ class NoSuchProposal(Fault):
     code = "storage.proposal.unknown"
 
 
-class StaleProposal(Fault):
-    """The proposal has been changed since it was read."""
+class StaleProposal(Transient):
+    """Another transaction has just changed the proposal; read it again."""
 
     code = "storage.proposal.stale"
 

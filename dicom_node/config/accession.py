@@ -36,6 +36,16 @@ class AcceptAction(StrEnum):
     rejection note for the wrongly filed images."""
 
 
+class DeviceSettings(Section):
+    """A device, or several that are counted as one, in metrics."""
+
+    label: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    """What metrics call it."""
+
+    station_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """(0008,1010) Station Name of its images."""
+
+
 class WebhookSettings(Section):
     """An HTTP service that is told of proposals; JSON, by POST."""
 
@@ -118,6 +128,9 @@ class AccessionSettings(Section):
     correction_destinations: tuple[str, ...] = ()
     """Where correction packages go, by name; empty means where the reports on the moved
     images go."""
+
+    devices: tuple[DeviceSettings, ...] = ()
+    """Devices whose mismatches are counted apart; all others are counted as ``other``."""
 
     api_token_file: Path | None = None
     """File that holds the bearer token of ``/api/accessions``; without it that is not

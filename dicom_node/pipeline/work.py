@@ -42,6 +42,16 @@ def correct_key(proposal_id: int, destination: str) -> str:
     return f"{JobKind.CORRECT}:{proposal_id}:{destination}"
 
 
+def reconcile_key(study_id: int, order_id: int, version: int) -> str:
+    """Return the key of the job that compares a study with an order that changed."""
+    return f"{JobKind.RECONCILE}:{study_id}:{order_id}:{version}"
+
+
+def notify_key(proposal_id: int, state: str, channel: str) -> str:
+    """Return the key of the job that tells a channel what became of a proposal."""
+    return f"{JobKind.NOTIFY}:{proposal_id}:{state}:{channel}"
+
+
 def deliver_queue(destination: str) -> str:
     """Return the queue of a destination: each has its own, so none blocks another."""
     return f"{JobKind.DELIVER}:{destination}"

@@ -1,0 +1,42 @@
+"""Begins to tell people: one job for each channel, in the transaction of what is told."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from dicom_node.config.accession import AccessionSettings
+from dicom_node.pipeline.work import Work, notify_key
+from storage import proposals
+from storage.proposals import ProposalRow
+from storage.states import JobKind
+
+WEBHOOK, EMAIL = "webhook", "email"
+
+
+class Announcer:
+    """Begins the jobs that tell the channels of a proposal."""
+
+    def __init__(self, work: Work, channels: Collection[str]) -> None:
+        self._work = work
+        self._channels = tuple(channels)
+
+    def announce(self, connection: Connection, row: ProposalRow) -> None:
+        """Have every channel told of the state that the proposal is in now; once each."""
+        if not self._channels:
+            return
+        study_id = proposals.studies_of(connection, row.id)[0]
+        for channel in self._channels:
+            self._work.begin(
+                connection,
+                key=notify_key(row.id, row.state.value, channel),
+                kind=JobKind.NOTIFY,
+                queue=JobKind.NOTIFY,
+                study_id=study_id,
+                urgent=False,
+            )
+
+
+def channels_of(settings: AccessionSettings) -> tuple[str, ...]:
+    """Return the channels that are configured."""
+    configured = ((WEBHOOK, settings.webhook), (EMAIL, settings.email))
+    return tuple(name for name, section in configured if section is not None)
