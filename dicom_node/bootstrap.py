@@ -91,7 +91,7 @@ def open_mender(settings: NodeSettings, database: Database, work: Work) -> Itera
                 database=database,
                 files=files,
                 settings=settings,
-                destinations=(),
+                destinations=settings.accession.correction_destinations,
                 regions=load_regions(settings.inference.region_map_file),
                 work=work,
                 writer=audit_writer(settings),

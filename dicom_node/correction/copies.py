@@ -16,7 +16,6 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 from pydicom.valuerep import DT
 
-from dicom_node.correction.order import SIGNATURES
 from dicom_node.correction.plan import CopyPlan, Maker
 from dicom_node.report import codes
 from dicom_node.report.evidence import element, local_moment, text_of
@@ -27,8 +26,9 @@ CORRECT = "CORRECT"
 """Reason for the Attribute Modification (PS3.3 Section C.12.1.1.9)."""
 
 _UTF8 = "ISO_IR 192"
-_NOT_KEPT = frozenset(BaseTag(element(keyword, None).tag) for keyword in SIGNATURES)
-"""Signatures are about a whole object; a value alone would say nothing."""
+SIGNATURES = ("MACParametersSequence", "DigitalSignaturesSequence")
+"""A changed object is not what was signed (PS3.3 Section C.12.1.1.3), and a signature alone
+says nothing: they are dropped. The second lies behind the pixels, outside any header."""
 
 
 def copy_of(copy: CopyPlan, maker: Maker) -> Dataset:
@@ -42,6 +42,8 @@ def copy_of(copy: CopyPlan, maker: Maker) -> Dataset:
     ds = dcmread(copy.source.path)
     _fit_character_set(ds, copy)
     before = Dataset()
+    for keyword in SIGNATURES:
+        ds.pop(keyword, None)
     for change in copy.changes:
         _apply(ds, before, change.tag, change.after)
     _sign(ds, before, copy, maker)
@@ -52,8 +54,7 @@ def copy_of(copy: CopyPlan, maker: Maker) -> Dataset:
 def _apply(ds: Dataset, before: Dataset, tag: BaseTag, after: DataElement | None) -> None:
     """Put `after` in place of an attribute and keep the old one, as read, in `before`."""
     if tag in ds:
-        if tag not in _NOT_KEPT:
-            before[tag] = ds.get_item(tag)
+        before[tag] = ds.get_item(tag)
         del ds[tag]
     if after is not None:
         ds[tag] = deepcopy(after)

@@ -33,9 +33,6 @@ OF_THE_OLD_ORDER = (
 )
 """They speak of the order under which the image was filed, so a copy has none of them."""
 
-SIGNATURES = ("MACParametersSequence", "DigitalSignaturesSequence")
-"""A changed object is not what was signed (PS3.3 Section C.12.1.1.3)."""
-
 FROM_THE_STUDY = (
     "StudyID",
     "StudyDate",
@@ -103,7 +100,7 @@ def order_elements(
     study_instance_uid : str
         The study that the copy goes into.
     """
-    wanted: dict[str, DataElement | None] = dict.fromkeys((*OF_THE_OLD_ORDER, *SIGNATURES))
+    wanted: dict[str, DataElement | None] = dict.fromkeys(OF_THE_OLD_ORDER)
     wanted["AccessionNumber"] = element("AccessionNumber", order.accession_number)
     wanted["IssuerOfAccessionNumberSequence"] = _issuer(order.issuer)
     for keyword in FROM_THE_STUDY:

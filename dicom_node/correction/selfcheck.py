@@ -12,7 +12,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, KeyObjectSelectionDocumentStorage
 
 from audit.errors import Fault
-from dicom_node.correction.copies import CORRECT
+from dicom_node.correction.copies import CORRECT, SIGNATURES
 from dicom_node.correction.plan import CopyPlan, CorrectionPlan, NotePlan
 from dicom_node.report import codes
 from dicom_node.report.evidence import element, text_of
@@ -26,6 +26,7 @@ _ADDED = frozenset(
         "InstanceCreatorUID",
         "OriginalAttributesSequence",
         "ContributingEquipmentSequence",
+        *SIGNATURES,
     )
 )
 
