@@ -39,12 +39,15 @@ def make_certificates(folder: Path) -> Certificates:
     made = Certificates(folder)
     _openssl(*_request(made, "ca"), "-x509", "-out", made.ca)
     _openssl(*_request(made, "strange"), "-x509", "-out", made.certificate("strange"))
+    names = folder / "names.ext"
+    names.write_text("subjectAltName=IP:127.0.0.1\n")
     for name in ("server", "client"):
         request = folder / f"{name}.csr"
         _openssl(*_request(made, name), "-out", request)
         _openssl(
             *("x509", "-req", "-in", request, "-CA", made.ca, "-CAkey", made.key("ca")),
-            *("-CAcreateserial", "-days", "2", "-out", made.certificate(name)),
+            *("-CAcreateserial", "-days", "2", "-extfile", names),
+            *("-out", made.certificate(name)),
         )
     return made
 
