@@ -98,6 +98,10 @@ class Hl7Settings(Section):
     patient_id_types: tuple[str, ...] = ("MR", "PI", "PT")
     """Which repetition of PID-3 is the Patient ID of the images, by CX-5; else the first."""
 
+    local_authorities: tuple[str, ...] = ()
+    """Assigning authorities that the images do not name (CX-4, EI-2): a number of one of these
+    counts as a number without issuer."""
+
     modalities: tuple[str, ...] = ("CR", "DX", "DR", "RG", "RX", "XR", "RAD")
     """Orders whose IPC-5 or OBR-24 says something else are acknowledged and left aside."""
 

@@ -1,6 +1,6 @@
 """Where HL7 v2 order messages keep what an order needs (pure)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -51,16 +51,17 @@ def patient_of(message: Message, settings: Hl7Settings) -> PatientKey:
     if pid is None:
         raise Hl7Refused("PID is required", error=100)
     found = [
-        (pid.text(3, 5, repetition=n), pid.text(3, repetition=n), _authority(pid, 3, 4, n))
+        (pid.text(3, 5, repetition=n), pid.text(3, repetition=n), n)
         for n in range(1, pid.repetitions(3) + 1)
         if pid.text(3, repetition=n)
     ]
     if not found:
         raise Hl7Refused("PID-3 is required", error=101)
     preferred = settings.patient_id_types
-    _, patient_id, issuer = min(
+    _, patient_id, repetition = min(
         found, key=lambda each: preferred.index(each[0]) if each[0] in preferred else len(preferred)
     )
+    issuer = _issuer([pid.text(3, 4, sub, repetition=repetition) for sub in (1, 2)], settings)
     _check_text(patient_id, LONGEST_ID, "PID-3")
     _check_text(issuer, LONGEST_ID, "PID-3")
     return PatientKey(patient_id=patient_id, issuer=issuer)
@@ -116,18 +117,19 @@ def _accession(group: Group, ipc: Segment | None, settings: Hl7Settings) -> tupl
         segment, number = segments[name[:3]], int(name[4:])
         if segment is None or not segment.text(number):
             continue
-        accession, issuer = segment.text(number), _authority(segment, number, None, 1)
+        accession = segment.text(number)
+        issuer = _issuer([segment.text(number, part) for part in (2, 3)], settings)
         _check_text(accession, LONGEST_NUMBER, "the accession number")
         _check_text(issuer, LONGEST_ID, "the issuer of the accession number")
         return accession, issuer
     raise Hl7Refused("none of hl7.accession_fields holds an accession number", error=101)
 
 
-def _authority(segment: Segment, number: int, component: int | None, repetition: int) -> str:
-    """Return the namespace or else the universal id: of an EI, or of the HD in a component."""
-    places = [(2, 1), (3, 1)] if component is None else [(component, 1), (component, 2)]
-    texts = (segment.text(number, c, s, repetition=repetition) for c, s in places)
-    return next((text for text in texts if text), "")
+def _issuer(names: Sequence[str], settings: Hl7Settings) -> str:
+    """Return the namespace or else the universal id, nothing for an authority of the house."""
+    if any(name in settings.local_authorities for name in names):
+        return ""
+    return next((name for name in names if name), "")
 
 
 def scheduled_day(group: Group, message: Message) -> date | None:

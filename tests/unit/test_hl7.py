@@ -133,6 +133,15 @@ def test_the_patient_id_is_of_the_preferred_type_with_its_issuer(
     assert found == PatientKey(patient_id=patient_id, issuer=issuer)
 
 
+def test_an_authority_of_the_house_is_no_issuer() -> None:
+    message = order_message(kind="ORM^O01", patient="P1^^^HOSP&1.2.3&ISO^MR")
+
+    local = order(message, local_authorities=["1.2.3", "RIS"], accession_fields=["ORC-3"])
+
+    assert (local.patient.issuer, local.issuer) == ("", "")
+    assert order(message, local_authorities=["OTHER"]).patient.issuer == "HOSP"
+
+
 def test_a_patient_without_id_is_refused() -> None:
     assert refusal(order_message(patient='""^^^HOSP')).error == 101
     assert refusal(order_message().replace("PID|", "ZID|")).error == 100
