@@ -11,9 +11,12 @@ from audit.metrics import NullMetrics
 from dicom_node.bootstrap import load_inference, open_database
 from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
 from dicom_node.config.load import load
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
 from dicom_node.delivery.factory import make_sender
+from dicom_node.dimse.worklist import WorklistClient
+from dicom_node.orders.er7 import check_charset
 from inference.regions import load_regions
 from storage import schema
 from storage.files import FileStore
@@ -33,7 +36,7 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "check",
         parents=[common],
-        help="check configuration, database, disk, ports, models and destinations",
+        help="check configuration, database, disk, ports, models, worklist and destinations",
     )
     add_json_flag(parser)
     parser.set_defaults(run=run)
@@ -67,6 +70,11 @@ def findings(settings: NodeSettings, source: str) -> Iterator[Finding]:
     tls = settings.dimse.tls
     if tls is not None:
         checks.insert(4, ("port dimse-tls", lambda s: _port(s.dimse.host, tls.port)))
+    hl7 = settings.hl7
+    if hl7 is not None:
+        checks.append(("port hl7", lambda s: _hl7(hl7)))
+    if settings.worklist is not None:
+        checks.append(("worklist", _worklist))
     for name, check in checks:
         yield _tried(name, lambda check=check: check(settings))  # type: ignore[misc]
     for destination in settings.destinations:
@@ -126,6 +134,17 @@ def _port(host: str, port: int) -> str:
 def _regions(settings: NodeSettings) -> str:
     table = load_regions(settings.inference.region_map_file)
     return f"{len(table.regions)} regions"
+
+
+def _hl7(settings: Hl7Settings) -> str:
+    check_charset(settings.charset)
+    return f"{_port(settings.host, settings.port)}, {len(settings.addresses)} networks may send"
+
+
+def _worklist(settings: NodeSettings) -> str:
+    assert settings.worklist is not None
+    WorklistClient(settings.worklist, settings.dimse.ae_title, SystemClock()).verify()
+    return "answers C-ECHO and C-FIND"
 
 
 def _models(settings: NodeSettings) -> str:
