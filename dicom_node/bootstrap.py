@@ -9,14 +9,16 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from fastapi import FastAPI
 
 from audit.clock import Clock, SystemClock
 from audit.entries import Node as AuditNode
 from audit.metrics import Metrics, NullMetrics
 from audit.pseudonym import Pseudonyms, open_key
 from audit.records import Writer
+from dicom_node.bootstrap_orders import Orders, build_orders
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
 from dicom_node.correction.mender import MenderParts, PackageMender
@@ -25,8 +27,11 @@ from dicom_node.correction.send import Correct, CorrectParts
 from dicom_node.delivery.factory import make_sender
 from dicom_node.dimse.acceptor import Acceptor
 from dicom_node.dimse.contexts import STORAGE_CLASSES
+from dicom_node.ground import Ground
 from dicom_node.health import Health
 from dicom_node.node import Node, NodeParts
+from dicom_node.notify.begin import Announcer, channels_of
+from dicom_node.orders.decide import Decide, DecideParts
 from dicom_node.pipeline.analyse import Analyse, AnalyseParts
 from dicom_node.pipeline.deliver import Deliver, DeliverParts
 from dicom_node.pipeline.intake import Intake, IntakeParts
@@ -37,10 +42,11 @@ from dicom_node.pipeline.runner import Runner, Step
 from dicom_node.pipeline.settle import Settle
 from dicom_node.pipeline.work import Work, deliver_queue
 from dicom_node.version import software_version
+from dicom_node.web.accessions import accessions_router
 from dicom_node.web.app import make_app
 from dicom_node.web.prometheus import PrometheusMetrics
 from dicom_node.web.server import WebServer
-from inference.regions import RegionMap, load_regions
+from inference.regions import load_regions
 from inference.registry import Registry
 from inference.runtime.torch_runtime import torch_runtimes
 from inference.service import InferenceOptions, InferenceService
@@ -82,27 +88,55 @@ def open_work(settings: NodeSettings, database: Database) -> Work:
 @contextmanager
 def open_mender(settings: NodeSettings, database: Database, work: Work) -> Iterator[Mender]:
     """Yield what builds correction packages, for commands beside the node."""
-    root = settings.storage.root
     clock = SystemClock()
-    files = FileStore(root, minimum_free_bytes=settings.storage.minimum_free_bytes, clock=clock)
+    files = FileStore(
+        settings.storage.root,
+        minimum_free_bytes=settings.storage.minimum_free_bytes,
+        clock=clock,
+    )
     try:
-        yield PackageMender(
-            MenderParts(
-                database=database,
-                files=files,
-                settings=settings,
-                destinations=settings.accession.correction_destinations,
-                regions=load_regions(settings.inference.region_map_file),
-                work=work,
-                writer=audit_writer(settings),
-                pseudonyms=open_pseudonyms(settings),
-                clock=clock,
-                software_version=software_version(),
-                device_serial=node_id(root),
-            )
-        )
+        yield _mender(settings, database, files, work, clock)
     finally:
         files.close()
+
+
+@contextmanager
+def open_decide(settings: NodeSettings, database: Database) -> Iterator[Decide]:
+    """Yield what takes a person's word on a proposal, for commands beside the node."""
+    work = open_work(settings, database)
+    with open_mender(settings, database, work) as mender:
+        yield Decide(
+            DecideParts(
+                database=database,
+                on_accept=settings.accession.on_accept,
+                mender=mender,
+                announcer=Announcer(work, channels_of(settings.accession)),
+                writer=audit_writer(settings),
+                pseudonyms=open_pseudonyms(settings),
+                clock=SystemClock(),
+                metrics=NullMetrics(),
+            )
+        )
+
+
+def _mender(
+    settings: NodeSettings, database: Database, files: FileStore, work: Work, clock: Clock
+) -> Mender:
+    return PackageMender(
+        MenderParts(
+            database=database,
+            files=files,
+            settings=settings,
+            destinations=settings.accession.correction_destinations,
+            regions=load_regions(settings.inference.region_map_file),
+            work=work,
+            writer=audit_writer(settings),
+            pseudonyms=open_pseudonyms(settings),
+            clock=clock,
+            software_version=software_version(),
+            device_serial=node_id(settings.storage.root),
+        )
+    )
 
 
 def open_pseudonyms(settings: NodeSettings) -> Pseudonyms:
@@ -166,22 +200,6 @@ def load_inference(settings: NodeSettings, clock: Clock, metrics: Metrics) -> In
     return service
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ground:
-    """What nearly every part needs."""
-
-    settings: NodeSettings
-    database: Database
-    files: FileStore
-    engine: WorkEngine
-    work: Work
-    writer: Writer
-    pseudonyms: Pseudonyms
-    clock: Clock
-    metrics: PrometheusMetrics
-    executor_id: str
-
-
 def build_node(settings: NodeSettings) -> Node:
     """Return a node that is ready to start; nothing listens yet.
 
@@ -193,6 +211,11 @@ def build_node(settings: NodeSettings) -> Node:
     access = AccessPolicy.from_settings(settings)
     ground = _ground(settings)
     inference = load_inference(settings, ground.clock, ground.metrics)
+    orders = build_orders(
+        ground,
+        inference,
+        _mender(settings, ground.database, ground.files, ground.work, ground.clock),
+    )
     presence = Presence()
     committer = GroupCommitter(ground.database)
     intake = Intake(
@@ -220,12 +243,13 @@ def build_node(settings: NodeSettings) -> Node:
             files=ground.files,
             committer=committer,
             engine=ground.engine,
-            runner=_runner(ground, inference, load_regions(settings.inference.region_map_file)),
+            runner=_runner(ground, inference, orders),
             queues=_queues(settings),
             inference=inference,
             intake=intake,
             acceptor=Acceptor(settings.dimse, intake, ground.metrics),
-            web=WebServer(make_app(intake, health, ground.metrics, settings.web), settings.web),
+            web=WebServer(_app(ground, intake, health, orders), settings.web),
+            orders=orders.services,
             settle=Settle(
                 ground.database, ground.work, presence, access.settle_s_for, ground.clock
             ),
@@ -249,7 +273,13 @@ def build_node(settings: NodeSettings) -> Node:
     )
 
 
-def _ground(settings: NodeSettings) -> _Ground:
+def _app(ground: Ground, intake: Intake, health: Health, orders: Orders) -> FastAPI:
+    settings = ground.settings
+    accessions = accessions_router(ground.database, orders.decide, settings.accession)
+    return make_app(intake, health, ground.metrics, settings.web, accessions=accessions)
+
+
+def _ground(settings: NodeSettings) -> Ground:
     clock = SystemClock()
     metrics = PrometheusMetrics()
     root = settings.storage.root
@@ -258,7 +288,7 @@ def _ground(settings: NodeSettings) -> _Ground:
     database = Database(settings.database_url, pool_size=settings.database.pool_size)
     engine = WorkEngine(database, executor_id=executor_id)
     writer = audit_writer(settings)
-    return _Ground(
+    return Ground(
         settings=settings,
         database=database,
         files=files,
@@ -273,14 +303,15 @@ def _ground(settings: NodeSettings) -> _Ground:
         ),
         writer=writer,
         pseudonyms=open_pseudonyms(settings),
+        regions=load_regions(settings.inference.region_map_file),
         clock=clock,
         metrics=metrics,
         executor_id=executor_id,
     )
 
 
-def _runner(ground: _Ground, inference: InferenceService, regions: RegionMap) -> Runner:
-    settings = ground.settings
+def _runner(ground: Ground, inference: InferenceService, orders: Orders) -> Runner:
+    settings, regions = ground.settings, ground.regions
     analyse = Analyse(
         AnalyseParts(
             database=ground.database,
@@ -306,6 +337,7 @@ def _runner(ground: _Ground, inference: InferenceService, regions: RegionMap) ->
                 for label in inference.manifest(identity.name).labels
             },
             regions={key: region.code for key, region in regions.regions.items() if region.code},
+            orders=orders.reconcile,
             work=ground.work,
             writer=ground.writer,
             pseudonyms=ground.pseudonyms,
@@ -345,6 +377,8 @@ def _runner(ground: _Ground, inference: InferenceService, regions: RegionMap) ->
         JobKind.REPORT: write_report,
         JobKind.DELIVER: deliver,
         JobKind.CORRECT: correct,
+        JobKind.RECONCILE: orders.reconcile,
+        JobKind.NOTIFY: orders.notify,
     }
     return Runner(ground.database, ground.work, steps, ground.clock, ground.metrics)
 
@@ -355,6 +389,8 @@ def _queues(settings: NodeSettings) -> dict[str, int]:
     return {
         JobKind.ANALYSE.value: images,
         JobKind.REPORT.value: REPORTS_AT_ONCE,
+        JobKind.RECONCILE.value: 1,
+        JobKind.NOTIFY.value: 1,
         **{deliver_queue(d.name): DELIVERIES_AT_ONCE for d in settings.destinations},
     }
 

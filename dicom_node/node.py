@@ -13,6 +13,7 @@ from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings
 from dicom_node.dimse.acceptor import Acceptor
+from dicom_node.orders.services import OrderServices
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.reconcile import DEAD_AFTER_S, Reconcile
 from dicom_node.pipeline.runner import Runner
@@ -48,6 +49,7 @@ class NodeParts:
     intake: Intake
     acceptor: Acceptor
     web: WebServer
+    orders: OrderServices
     settle: Settle
     reconcile: Reconcile
     writer: Writer
@@ -73,6 +75,13 @@ class Node:
     def web_port(self) -> int:
         """The HTTP port, once started."""
         return self._parts.web.port
+
+    @property
+    def hl7_port(self) -> int:
+        """The HL7 port, once started, where one is configured."""
+        listener = self._parts.orders.listener
+        assert listener is not None, "no HL7 listener is configured"
+        return listener.port
 
     def start(self) -> None:
         """Start everything; when this returns, peers can send.
@@ -105,6 +114,8 @@ class Node:
         scheduler = Scheduler(self._periodics())
         scheduler.start()
         self._undo.callback(scheduler.stop)
+        self._undo.callback(parts.orders.stop, drain_s)
+        parts.orders.start()
         parts.web.start()
         self._undo.callback(parts.web.stop)
         parts.acceptor.start()
@@ -157,6 +168,7 @@ class Node:
             Periodic("pulse", _PULSE_S, self._pulse),
             Periodic("heartbeat", _BEAT_S, self._beat),
             Periodic("reconcile", settings.pipeline.reconcile_s, parts.reconcile),
+            *parts.orders.periodics(),
         ]
 
     def _pulse(self) -> None:

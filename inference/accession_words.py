@@ -86,8 +86,6 @@ def accession_sentence(
         said.append(f"Ordered and not imaged: {', '.join(names)}.")
     if any(image.side_differs for image in images):
         said.append(_SIDE)
-    if accession.stale:
-        said.append("The order could not be confirmed lately.")
     return " ".join(said)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from audit.errors import Fault, Transient
-from storage.models import AccessionCheck, Proposal, ProposalStudy
+from storage.models import Accession, AccessionCheck, Proposal, ProposalStudy
 from storage.rows import columns_of, insert, made_of
 from storage.states import ProposalState, check_proposal
 
@@ -286,7 +286,7 @@ def checks(
     connection: Connection,
     *,
     verdicts: Collection[str] = (),
-    keys: Collection[str] | None = None,
+    accession_number: str = "",
     limit: int = 100,
 ) -> list[CheckRow]:
     """Return how accessions stand, the most recently changed first.
@@ -295,8 +295,8 @@ def checks(
     ----------
     verdicts : collection of str
         Only these; empty means all.
-    keys : collection of str, optional
-        Only these.
+    accession_number : str
+        Only those of this number, of whatever issuer; empty means all.
     """
     statement = (
         columns_of(CheckRow, AccessionCheck)
@@ -305,6 +305,8 @@ def checks(
     )
     if verdicts:
         statement = statement.where(AccessionCheck.verdict.in_(verdicts))
-    if keys is not None:
-        statement = statement.where(AccessionCheck.key.in_(keys))
+    if accession_number:
+        statement = statement.join(Accession, Accession.id == AccessionCheck.accession_fk).where(
+            Accession.accession_number == accession_number
+        )
     return made_of(CheckRow, connection.execute(statement))

@@ -66,6 +66,17 @@ class Decide:
         """Whether accepting sends a correction package."""
         return self._parts.on_accept is AcceptAction.CORRECT
 
+    def get(self, proposal_id: int) -> ProposalRow:
+        """Return a proposal as it stands.
+
+        Raises
+        ------
+        NoSuchProposal
+            When `proposal_id` names none.
+        """
+        with self._parts.database.reading() as connection:
+            return proposals.get(connection, proposal_id)
+
     def preview(self, proposal_id: int) -> CorrectionPreview | None:
         """Return what accepting would send; None where it would send nothing.
 
@@ -76,8 +87,7 @@ class Decide:
         NotMendable
             Accepting is configured to correct, and the proposal moves no image.
         """
-        with self._parts.database.reading() as connection:
-            proposals.get(connection, proposal_id)
+        self.get(proposal_id)
         return self._parts.mender.preview(proposal_id) if self.corrects else None
 
     def accept(self, proposal_id: int, *, actor: str, note: str = "") -> Decided:
@@ -99,8 +109,7 @@ class Decide:
         parts = self._parts
         if self.corrects:
             parts.mender.preview(proposal_id)  # raises before anything is decided
-        with parts.database.reading() as connection:
-            known = proposals.get(connection, proposal_id)
+        known = self.get(proposal_id)
         if not (self.corrects and known.state is ProposalState.ACCEPTED):
             known = self._decide(proposal_id, ProposalState.ACCEPTED, actor, note)
         mended = parts.mender.mend(proposal_id, actor) if self.corrects else None

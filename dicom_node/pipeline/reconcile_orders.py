@@ -8,7 +8,7 @@ the patient opens that study for a new report revision.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -93,7 +93,7 @@ class StudyStanding:
     """What a report on one study says of its orders."""
 
     accessions: tuple[AccessionVerdict, ...] = ()
-    verdicts: Mapping[int, ImageVerdict]
+    verdicts: Mapping[int, ImageVerdict] = field(default_factory=dict)
     """By the image's row; images that the network did not see are left out."""
 
     proposals: tuple[ProposalRow, ...] = ()

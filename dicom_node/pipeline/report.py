@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
 
@@ -18,12 +18,20 @@ from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings, ReportProfile
 from dicom_node.pipeline.part10 import received_file
+from dicom_node.pipeline.reconcile_orders import ReconcileOrders, StudyStanding
 from dicom_node.pipeline.result import read_documents
 from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, analyse_key, deliver_key, deliver_queue
 from dicom_node.report.build import build_report
-from dicom_node.report.content import BuiltObject, Predecessor, ReportImage, ReportRequest
+from dicom_node.report.content import (
+    BuiltObject,
+    Predecessor,
+    ReportImage,
+    ReportProposal,
+    ReportRequest,
+)
 from dicom_node.report.summary import summary_document
+from inference.accessions import proposal_from_json
 from inference.manifest import Label
 from inference.types import Code
 from storage import jobs
@@ -39,7 +47,7 @@ from storage.reports import (
 )
 from storage.results import results_for
 from storage.session import Database
-from storage.states import JobKind, JobState
+from storage.states import JobKind, JobState, ProposalState
 
 log = structlog.get_logger()
 
@@ -56,6 +64,7 @@ class ReportParts:
     settings: NodeSettings
     labels: Mapping[tuple[str, str], Label]
     regions: Mapping[str, Code]
+    orders: ReconcileOrders
     work: Work
     writer: Writer
     pseudonyms: Pseudonyms
@@ -63,6 +72,9 @@ class ReportParts:
     metrics: Metrics
     software_version: str
     device_serial: str
+
+
+_NOT_JUDGED = StudyStanding()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +87,8 @@ class _Subject:
     predecessors: Mapping[ReportProfile, ReportObjectRow | None]
     sources: tuple[str, ...]
     """Audit keys of the predictions that the report rests on."""
+
+    standing: StudyStanding = _NOT_JUDGED
 
 
 class WriteReport:
@@ -97,6 +111,8 @@ class WriteReport:
             with parts.database.transaction() as connection:
                 parts.work.finish(connection, job.key)
             return
+        # After the snapshot: what comes in between is in the next revision anyway.
+        subject = self._judged(subject)
         now = parts.clock.now()
         built = {
             profile: build_report(self._request(subject, revision, profile, now), profile)
@@ -141,7 +157,7 @@ class WriteReport:
 
         For a destination that refuses the SOP class of its profile.
         """
-        subject = self._snapshot(study_id)
+        subject = self._judged(self._snapshot(study_id))
         request = self._request(subject, revision, profile, created_at)
         objects = self._keep(study_id, revision, {profile: build_report(request, profile)})
         return [each for each in objects if each.role == "SR"]
@@ -179,6 +195,15 @@ class WriteReport:
             sources=tuple(f"{r.instance_id}:{r.model_name}" for rs in results.values() for r in rs),
         )
 
+    def _judged(self, subject: _Subject) -> _Subject:
+        """Put the verdicts by the orders in the place of those by the headers alone."""
+        standing = self._parts.orders.check(subject.study.id)
+        images = (
+            replace(image, verdict=standing.verdicts.get(row.id, image.verdict))
+            for row, image in zip(subject.rows, subject.images, strict=True)
+        )
+        return replace(subject, images=tuple(images), standing=standing)
+
     def _request(
         self, subject: _Subject, revision: int, profile: ReportProfile, created_at: datetime
     ) -> ReportRequest:
@@ -190,6 +215,15 @@ class WriteReport:
             images=subject.images,
             labels=parts.labels,
             regions=parts.regions,
+            accessions=subject.standing.accessions,
+            proposals=tuple(
+                ReportProposal(
+                    number=row.id,
+                    accepted=row.state is ProposalState.ACCEPTED,
+                    proposal=proposal_from_json(row.document),
+                )
+                for row in subject.standing.proposals
+            ),
             created_at=created_at,
             predecessor=None
             if older is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
+from inference.accessions import AccessionVerdict, Proposal
 from inference.manifest import Label
 from inference.types import Code, ImageAnalysis, ImageVerdict
 
@@ -40,6 +41,19 @@ class Predecessor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportProposal:
+    """Where images of the study may belong instead."""
+
+    number: int
+    """What ``dicom-node accession`` calls it."""
+
+    accepted: bool
+    """Whether a person has agreed; otherwise it waits."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRequest:
     """Everything the builders need; nothing else is read, the clock included."""
 
@@ -54,6 +68,10 @@ class ReportRequest:
     regions: Mapping[str, Code]
     """Coded concept of each region key of the mapping table."""
 
+    accessions: tuple[AccessionVerdict, ...] = ()
+    """How the accessions with images of the study stand to their orders."""
+
+    proposals: tuple[ReportProposal, ...] = ()
     created_at: datetime
     """Aware; becomes the date and time of every object."""
 

@@ -7,10 +7,12 @@ from dicom_node.report.evidence import text_of
 from dicom_node.report.reading import decoded, failed, findings, region
 from dicom_node.report.wording import (
     WARNING,
+    accession_line,
     body_part_sentence,
     findings_sentences,
     overall_sentence,
 )
+from inference.accessions import AccessionVerdict
 from inference.types import Decision, Outcome, Verdict
 
 
@@ -20,7 +22,8 @@ def summary_document(request: ReportRequest) -> dict[str, Any]:
     Its ``images`` hold one object for each image in the order of their numbers: number,
     sop_instance_uid, accession_number, decoded, expected, seen, verdict, sentence,
     findings, findings_sentences, not_run. `verdict` is null where the body part was not
-    checked. ``counts`` adds them up.
+    checked. ``counts`` adds them up. ``accessions`` say how they stand to their orders, and
+    ``proposals`` where images may belong instead.
     """
     return {
         "study_instance_uid": request.study_instance_uid,
@@ -30,6 +33,30 @@ def summary_document(request: ReportRequest) -> dict[str, Any]:
         "sentence": overall_sentence(request),
         "counts": _counts(request),
         "images": [_image(image, request) for image in request.images],
+        "accessions": [_accession(verdict) for verdict in request.accessions],
+        "proposals": [
+            {
+                "number": each.number,
+                "kind": each.proposal.kind.value,
+                "accepted": each.accepted,
+                "margin": each.proposal.margin,
+                "sentence": each.proposal.sentence,
+            }
+            for each in request.proposals
+        ],
+    }
+
+
+def _accession(verdict: AccessionVerdict) -> dict[str, Any]:
+    return {
+        "accession_number": verdict.accession.accession_number,
+        "issuer": verdict.accession.issuer,
+        "standing": verdict.standing.value,
+        "ordered_by": verdict.expected.source.value if verdict.expected else None,
+        "missing": list(verdict.missing),
+        "cancelled": verdict.cancelled,
+        "stale": verdict.stale,
+        "sentence": accession_line(verdict),
     }
 
 

@@ -1,12 +1,12 @@
 """The sentences of a report: what a radiologist reads at a glance (pure).
 
-No sentence holds a value from a data set; regions and findings are named by the meaning
-of their codes.
+No sentence holds a value from a data set but the accession numbers; regions and findings
+are named by the meaning of their codes.
 """
 
 from collections.abc import Mapping
 
-from dicom_node.report.content import ReportImage, ReportRequest
+from dicom_node.report.content import ReportImage, ReportProposal, ReportRequest
 from dicom_node.report.reading import (
     Labels,
     decoded,
@@ -15,6 +15,7 @@ from dicom_node.report.reading import (
     region,
     withheld,
 )
+from inference.accessions import AccessionVerdict
 from inference.types import (
     Code,
     Decision,
@@ -52,12 +53,15 @@ def percent(probability: float) -> str:
 
 
 def summary_lines(request: ReportRequest) -> list[str]:
-    """Return the text of the report: warning, verdict, each image, then the findings."""
+    """Return the text of the report: warning, verdict, each image, how the accessions stand,
+    what is proposed, then the findings."""
     lines = [WARNING, overall_sentence(request)]
     lines += [
         f"Image {image.number}: {body_part_sentence(image, request.regions)}"
         for image in request.images
     ]
+    lines += [accession_line(verdict) for verdict in request.accessions]
+    lines += [proposal_line(proposal) for proposal in request.proposals]
     for image in request.images:
         lines += [
             f"Image {image.number}: {sentence}"
@@ -126,6 +130,25 @@ def body_part_sentence(image: ReportImage, regions: Mapping[str, Code]) -> str:
             return f"UNCERTAIN. {expected}; most like {seen}."
         case Verdict.NOT_DECLARED:
             return f"NOTHING DECLARED. No order or tag names a body part; shows {seen}."
+
+
+def accession_line(verdict: AccessionVerdict) -> str:
+    """Return how one accession stands to its order."""
+    number = verdict.accession.accession_number
+    name = f"Accession {number}" if number else "Without accession number"
+    word = verdict.standing.value.replace("_", " ").upper()
+    stale = " The order could not be confirmed lately." if verdict.stale else ""
+    return f"{name}: {word}. {verdict.sentence}{stale}"
+
+
+def proposal_line(proposal: ReportProposal) -> str:
+    """Return where images may belong, and that nothing moves by itself."""
+    if proposal.accepted:
+        return f"Accepted proposal {proposal.number}: {proposal.proposal.sentence}"
+    return (
+        f"Proposal {proposal.number}: {proposal.proposal.sentence} Nothing has been moved:"
+        " a person decides."
+    )
 
 
 def findings_sentences(image: ReportImage, labels: Labels) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
 
 from audit.errors import InvalidConfiguration
@@ -15,6 +15,7 @@ from dicom_node.web.health import HealthReport, HealthState
 from dicom_node.web.prometheus import CONTENT_TYPE, PrometheusMetrics
 
 DICOMWEB_PATH = "/dicom-web"
+API_PATH = "/api"
 
 
 def make_app(
@@ -23,8 +24,11 @@ def make_app(
     metrics: PrometheusMetrics,
     settings: WebSettings,
     limits: StowLimits | None = None,
+    *,
+    accessions: APIRouter | None = None,
 ) -> FastAPI:
-    """Return the application: ``/healthz``, ``/metrics`` and ``/dicom-web/studies``.
+    """Return the application: ``/healthz``, ``/metrics``, ``/dicom-web/studies`` and, where
+    it is given, ``/api/accessions``.
 
     Parameters
     ----------
@@ -57,6 +61,8 @@ def make_app(
     if settings.stow_enabled:
         router = stow_router(reception, metrics, token=_token(settings), limits=limits)
         app.include_router(router, prefix=DICOMWEB_PATH)
+    if accessions is not None:
+        app.include_router(accessions, prefix=API_PATH)
     return app
 
 

@@ -1,0 +1,52 @@
+"""Descriptions as the images bring them, counted, for whoever keeps the table of regions."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from storage.models import Instance, Series, Study, WorkOrder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenText:
+    """One description and how often it came."""
+
+    attribute: str
+    """``StudyDescription``, ``SeriesDescription`` or ``BodyPartExamined``; of orders
+    ``worklist`` or ``hl7``."""
+
+    text: str
+    """Of orders: the code, as ``value^meaning^scheme``."""
+
+    count: int
+    """Images, or orders, that bear it."""
+
+
+def seen_texts(connection: Connection) -> list[SeenText]:
+    """Return every description of the images, and the codes of orders in which no region was
+    found, most frequent first; empty ones are left out."""
+    columns = (
+        ("StudyDescription", Study.study_description),
+        ("SeriesDescription", Series.series_description),
+        ("BodyPartExamined", Series.body_part_examined),
+    )
+    found: Counter[tuple[str, str]] = Counter()
+    for attribute, column in columns:
+        statement = (
+            select(column, func.count())
+            .select_from(Instance)
+            .join(Study, Study.id == Instance.study_fk)
+            .join(Series, Series.id == Instance.series_fk)
+            .where(column != "")
+            .group_by(column)
+        )
+        for text, images in connection.execute(statement):
+            found[attribute, text] += images
+    for source, document in connection.execute(select(WorkOrder.source, WorkOrder.document)):
+        for code in document["codes"] if not document["regions"] else ():
+            found[source, f"{code['value']}^{code['meaning']}^{code['scheme']}"] += 1
+    return [
+        SeenText(attribute=attribute, text=text, count=count)
+        for (attribute, text), count in sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+    ]
