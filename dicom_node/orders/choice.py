@@ -60,22 +60,29 @@ def meant_by(number: Number, patient: PatientKey, orders: Iterable[Order]) -> tu
     An issuer, of the number or of the patient, that one side does not name contradicts
     nothing; but where the remaining orders are of several issuers, none is meant.
     """
-    if not number.accession_number or not patient.patient_id:
+    if not number.accession_number:
         return ()
     same = [
         order
         for order in orders
-        if order.accession_number == number.accession_number
-        and _agree(order.issuer, number.issuer)
+        if order.accession_number == number.accession_number and _agree(order.issuer, number.issuer)
+    ]
+    exact = [order for order in same if number.issuer and order.issuer == number.issuer]
+    own = of_patient(patient, exact or same)
+    return own if len({order.issuer for order in own} - {""}) <= 1 else ()
+
+
+def of_patient(patient: PatientKey, orders: Iterable[Order]) -> tuple[Order, ...]:
+    """Return the orders of a patient; none where they are of people of several issuers."""
+    own = [
+        order
+        for order in orders
+        if patient.patient_id
         and order.patient.patient_id == patient.patient_id
         and _agree(order.patient.issuer, patient.issuer)
     ]
-    exact = [order for order in same if order.issuer == number.issuer]
-    if exact and number.issuer:
-        same = exact
-    issuers = {order.issuer for order in same} - {""}
-    people = {order.patient.issuer for order in same} - {""}
-    return tuple(same) if len(issuers) <= 1 and len(people) <= 1 else ()
+    people = {order.patient.issuer for order in own} - {""}
+    return tuple(own) if len(people) <= 1 else ()
 
 
 def holding(

@@ -86,7 +86,7 @@ class Hl7Inbox:
         )
         with self._parts.database.reading() as connection:
             if was_taken(connection, key):
-                self._parts.metrics.count("hl7_messages_repeated")
+                self._parts.metrics.count("hl7_messages_repeated_total")
                 return
         orders = orders_of_message(message, self._parts.settings, self._parts.regions, now)
         changed = self._parts.sink.keep(orders) if orders else 0
@@ -96,7 +96,7 @@ class Hl7Inbox:
 
     def _answered(self, message: Message | None, problem: Hl7Refused | None, address: str) -> bytes:
         answer = problem.answer if problem is not None else "AA"
-        self._parts.metrics.count("hl7_messages", answer=answer)
+        self._parts.metrics.count("hl7_messages_total", answer=answer)
         if problem is not None:
             log.warning("orders.message.refused", address=address, rule=str(problem), answer=answer)
         return acknowledgement(

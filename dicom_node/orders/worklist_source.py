@@ -75,7 +75,7 @@ class WorklistSource:
             The worklist is away, slow, resting after failures, or refused.
         """
         if not self._breaker.may_ask():
-            self._metrics.count("worklist_queries", outcome="resting")
+            self._metrics.count("worklist_queries_total", outcome="resting")
             raise PeerUnreachable("the worklist is left alone after failures in a row")
         try:
             future = self._pool.submit(self._ask, query)
@@ -86,7 +86,7 @@ class WorklistSource:
         except (NotInTime, CancelledError):
             if not future.cancel():
                 future.add_done_callback(self._keep_late)
-            self._metrics.count("worklist_queries", outcome="late")
+            self._metrics.count("worklist_queries_total", outcome="late")
             raise PeerUnreachable("the worklist did not answer in time") from None
 
     def fetch(self) -> tuple[Order, ...]:
@@ -137,7 +137,7 @@ class WorklistSource:
             self._note_failure(PeerUnreachable.code)
             raise PeerUnreachable("the worklist's answer could not be understood") from None
         self._breaker.succeeded()
-        self._metrics.count("worklist_queries", outcome="answered")
+        self._metrics.count("worklist_queries_total", outcome="answered")
         self._metrics.observe("worklist_query_seconds", self._clock.monotonic_s() - started_s)
         reading = orders_of_items(
             answer,
@@ -147,11 +147,11 @@ class WorklistSource:
             received_at=self._clock.now(),
         )
         for reason, count in reading.left_out.items():
-            self._metrics.count("worklist_items_left_out", count, reason=reason)
+            self._metrics.count("worklist_items_left_out_total", count, reason=reason)
         return reading.orders
 
     def _note_failure(self, error_code: str) -> None:
-        self._metrics.count("worklist_queries", outcome="failed")
+        self._metrics.count("worklist_queries_total", outcome="failed")
         if self._breaker.failed():
             log.warning(
                 "orders.worklist.rested",
