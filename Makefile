@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 XRAY_DATA ?= ../shared/data
 
-.PHONY: install demo test check full lint models bench clean
+.PHONY: install demo test check full lint models bench bench-accession clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ models: install          ## retrain both shipped models from the real images (ho
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive
 	$(BIN)/python -m tests.bench.bench_report
+
+bench-accession: install ## misfiled images found and put right, by cross-validation; needs `make models` once
+	$(BIN)/pip install --quiet --editable '.[train]'
+	$(BIN)/python -m tests.bench.bench_accession --data $(XRAY_DATA)
 
 clean:
 	rm -rf $(VENV) build dist .work *.egg-info .pytest_cache .mypy_cache .ruff_cache

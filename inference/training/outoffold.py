@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.manifest import read_manifest
 from inference.training.labels import BODYPART_KEYS
 from inference.training.options import DEFAULT_DATA
 
@@ -31,7 +30,7 @@ class OutOfFold:
 
     folds: NDArray[np.int64]
     weights_sha256: str
-    """Of the network that was fitted to all of them: the one that is shipped."""
+    """Of the network that was fitted to all of them; empty where that is not known."""
 
 
 def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
@@ -63,19 +62,17 @@ def load(file: Path = OUT_OF_FOLD) -> OutOfFold:
         )
 
 
-def collect(run: Path, data: Path, seed: int, model: Path) -> OutOfFold:
-    """Return the kept folds of a run as one.
+def collect(run: Path, data: Path, seed: int) -> OutOfFold:
+    """Return the kept folds of a run as one; those of a missing fold are NaN.
 
     Parameters
     ----------
     run : Path
-        Folder with ``fold0.npy`` to ``fold4.npy``.
+        Folder with ``fold0.npy`` and so on.
     data : Path
         The data folder, as it was when the run was made.
     seed : int
         Of the run.
-    model : Path
-        Folder of the model that the run led to.
 
     Raises
     ------
@@ -87,12 +84,14 @@ def collect(run: Path, data: Path, seed: int, model: Path) -> OutOfFold:
     samples, folds = training_list(data, seed)
     logits = np.full((len(samples), len(BODYPART_KEYS)), np.nan, dtype=np.float32)
     for fold in range(int(folds.max()) + 1):
-        logits[folds == fold] = np.load(run / f"fold{fold}.npy")
+        file = run / f"fold{fold}.npy"
+        if file.exists():
+            logits[folds == fold] = np.load(file)
     return OutOfFold(
         logits=logits,
         paths=tuple(str(sample.path) for sample in samples),
         folds=folds,
-        weights_sha256=read_manifest(model).weights_sha256,
+        weights_sha256="",
     )
 
 
@@ -103,11 +102,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder with fold0.npy and so on")
     parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--seed", type=int, default=20261120)
-    parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
+    parser.add_argument("--out", type=Path, default=OUT_OF_FOLD)
     told = parser.parse_args()
-    found = collect(told.run, told.data, told.seed, told.model)
-    keep(found)
-    print(f"{len(found.paths)} images, {OUT_OF_FOLD}")
+    found = collect(told.run, told.data, told.seed)
+    keep(found, told.out)
+    print(f"{int(np.isfinite(found.logits[:, 0]).sum())} of {len(found.paths)} images, {told.out}")
 
 
 if __name__ == "__main__":
