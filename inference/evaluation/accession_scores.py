@@ -12,6 +12,9 @@ from inference.evaluation.misfiling import Filing, Mistake
 ALARMS = frozenset({Standing.MISMATCH, Standing.EXTRA})
 """Standings of an image that tell a technologist that something is wrong."""
 
+ACCEPTED = "accepted by the other order"
+"""By the table of regions the wrong order accepts the image: nothing is wrong to be found."""
+
 BOOTSTRAP = 1000
 
 
@@ -88,7 +91,7 @@ def score(filing: Filing, found: Reconciliation) -> dict[str, tuple[int, int]]:
     if filing.mistake in (Mistake.SWAP, Mistake.MISPLACE, Mistake.LOST_ORDER):
         name = filing.mistake.value
         if not filing.visible:
-            counts[f"{name}: accepted by the other order"] = (1, 1)
+            counts[f"{name}: {ACCEPTED}"] = (1, 1)
             return counts
         counts[f"{name} found"] = (int(bool(filing.touched & alarmed)), 1)
         restored = {m.image.sop_instance_uid for p in right for m in p.moves}

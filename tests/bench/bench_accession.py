@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.assignment import Options
-from inference.evaluation.accession_scores import Shares, questions
+from inference.evaluation.accession_scores import ACCEPTED, Shares, questions
 from inference.evaluation.misfiling import (
     Filing,
     LabelledImage,
@@ -318,6 +318,8 @@ def row(question: str, shares: Shares) -> str:
     hits, total = shares.share(question)
     if not total:
         return f"| {question} | 0 of 0 | | | |"
+    if question.endswith(ACCEPTED):
+        return f"| {question} | {total} filings, in no other row | | | |"
     low, high = shares.interval(question)
     factor, unit = (1000, " per 1,000") if question in PER_THOUSAND else (1, "")
     digits = 1 if unit else 3
