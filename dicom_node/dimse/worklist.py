@@ -24,8 +24,6 @@ _MESSAGE_ID = 1
 _CANCEL_GRACE_S = 1.0
 """How long a peer may go on after C-CANCEL before the association is aborted."""
 
-_SHORTEST_WAIT_S = 0.05
-
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
 _ISSUER = ("LocalNamespaceEntityID", "UniversalEntityID", "UniversalEntityIDType")
 
@@ -114,11 +112,12 @@ class WorklistClient:
                     raise problem
             elif (problem := self._problem(item, len(found), left_s)) is not None:
                 assoc.send_c_cancel(_MESSAGE_ID, query_model=MODALITY_WORKLIST)
-                left_s = _CANCEL_GRACE_S
-                deadline_s = self._clock.monotonic_s() + left_s
+                left_s = 0.0
+                deadline_s = self._clock.monotonic_s() + _CANCEL_GRACE_S
             elif item is not None:
                 found.append(item)
-            assoc.dimse_timeout = max(_SHORTEST_WAIT_S, min(self._settings.timeout_s, left_s))
+            # With the grace, the next answer of a peer that drips comes in time to be cancelled.
+            assoc.dimse_timeout = min(self._settings.timeout_s, max(0.0, left_s) + _CANCEL_GRACE_S)
         if problem is not None:
             raise problem
         return found

@@ -221,6 +221,7 @@ def test_a_site_may_say_which_character_set_nameless_messages_have() -> None:
         (r"\X48656C6C6F\ all", "Hello all"),
         (r"\XC3A4\ ", "ä "),
         (r"\XZZ\x", "x"),
+        (r"\XFF\x", "\ufffdx"),
         (r"\H\bold\N\ ", "bold "),
         (r"one\.br\two\.sp999999999\ three", "one two  three"),
         (r"\Z99\x", "x"),
@@ -293,6 +294,14 @@ def test_a_refusal_has_the_error_segment_of_its_version(version: str, error: str
 
     assert fields(answer, "MSA") == ["MSA", "AE", "M1", "PID-3 is required"]
     assert error in answer.decode()
+
+
+def test_nothing_of_a_message_breaks_the_block_of_its_answer() -> None:
+    message = read(order_message(message_id=r"M\X0B\1\X1C0D\2").encode(), "ASCII")
+
+    answer = acknowledgement(message, application="NODE", at=NOW)
+
+    assert fields(answer, "MSA") == ["MSA", "AA", "M12"]
 
 
 def test_what_has_no_header_is_answered_without_one() -> None:
