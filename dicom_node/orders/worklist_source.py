@@ -17,8 +17,8 @@ from audit.clock import Clock
 from audit.errors import NodeError, PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.orders import WorklistSettings
-from dicom_node.core.breaker import CircuitBreaker
 from dicom_node.dimse.worklist import WorklistKeys
+from dicom_node.orders.breaker import CircuitBreaker
 from dicom_node.orders.items import Wanted, orders_of_items
 from dicom_node.orders.ports import OrderSink
 from inference.orders import Order, OrderQuery

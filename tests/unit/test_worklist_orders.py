@@ -14,8 +14,8 @@ from pydicom.tag import BaseTag
 from audit.clock import SystemClock
 from audit.errors import PeerUnreachable
 from audit.metrics import NullMetrics
-from dicom_node.core.breaker import CircuitBreaker
 from dicom_node.dimse.worklist import WorklistKeys, identifier
+from dicom_node.orders.breaker import CircuitBreaker
 from dicom_node.orders.items import Reading, Wanted, day_of, orders_of_items, valid_uid
 from dicom_node.orders.worklist_source import WorklistSource
 from inference.orders import OrderQuery, PatientKey
