@@ -61,6 +61,9 @@ class Event(StrEnum):
     IMAGE_REFUSED = "inference.image.refused"
     INSTANCE_ANALYSED = "pipeline.instance.analysed"
     STUDY_SETTLED = "pipeline.study.settled"
+    ACCESSION_CHECKED = "pipeline.accession.checked"
+    PROPOSAL_CHANGED = "pipeline.proposal.changed"
+    MESSAGE_SENT = "notify.message.sent"
     REPORT_WRITTEN = "pipeline.report.written"
     OVERLAY_SKIPPED = "report.overlay.skipped"
     JOB_FAILED = "pipeline.job.failed"
@@ -161,6 +164,9 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.IMAGE_REFUSED: ("reason_code", "error_type"),
         Event.INSTANCE_ANALYSED: ("instance_id", "outcomes", "verdict"),
         Event.STUDY_SETTLED: ("correlation_id", "revision"),
+        Event.ACCESSION_CHECKED: ("check", "standing", "images"),
+        Event.PROPOSAL_CHANGED: ("proposal_id", "kind", "change"),
+        Event.MESSAGE_SENT: ("proposal_id", "channel", "state"),
         Event.REPORT_WRITTEN: ("revision", "images", "objects"),
         Event.OVERLAY_SKIPPED: ("image_number", "error_code"),
         Event.JOB_FAILED: ("job_key", "attempt", "outcome", "error_code"),

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, true, update
 
 from storage.models import Accession, Instance, OrderLookup, Patient, Study, WorkOrder
 from storage.rows import columns_of, insert, made_of
@@ -138,13 +138,17 @@ def orders_of_patient(
     first_day: date | None = None,
     last_day: date | None = None,
 ) -> list[OrderRow]:
-    """Return a patient's orders, oldest row first.
+    """Return a patient's orders, oldest row first; an issuer that one side does not name
+    contradicts nothing.
 
     Given days leave out orders of other days; orders without a day are always returned.
     """
     statement = (
         columns_of(OrderRow, WorkOrder)
-        .where(WorkOrder.patient_id == patient_id, WorkOrder.issuer_of_patient_id == issuer)
+        .where(
+            WorkOrder.patient_id == patient_id,
+            _no_contradiction(WorkOrder.issuer_of_patient_id, issuer),
+        )
         .order_by(WorkOrder.id)
     )
     if first_day is not None:
@@ -165,7 +169,7 @@ def studies_concerned(
     accession number, and all of its patient."""
     same_patient = and_(
         Patient.patient_id == patient_id,
-        Patient.issuer_of_patient_id == issuer_of_patient_id,
+        _no_contradiction(Patient.issuer_of_patient_id, issuer_of_patient_id),
         Patient.patient_id != "",
     )
     same_number = and_(
@@ -181,6 +185,11 @@ def studies_concerned(
         .order_by(Study.id)
     )
     return list(connection.scalars(statement))
+
+
+def _no_contradiction(column: Any, issuer: str) -> ColumnElement[bool]:
+    """Whether an issuer may be `issuer`: it is, or one of the two is not named."""
+    return or_(column == issuer, column == "") if issuer else true()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from dicom_node.config.accession import AccessionSettings
 from dicom_node.orders.book import OrderBook
-from dicom_node.orders.choice import Declared, Number, holding, meant_by
+from dicom_node.orders.choice import Declared, Number, holding, meant_by, of_patient
 from dicom_node.pipeline.patient_images import (
     PatientImage,
     PatientImages,
@@ -116,7 +116,7 @@ def gathered(
         told[key] = meant_by(number, patient, known)
         accessions.append(holding(key, number, told[key], declared_of(images), settings.sources))
     meant = {id(order) for orders in told.values() for order in orders}
-    waiting = [order for order in known if id(order) not in meant]
+    waiting = [order for order in of_patient(patient, known) if id(order) not in meant]
     for number in sorted(
         {Number(accession_number=o.accession_number, issuer=o.issuer) for o in waiting},
         key=lambda number: (number.accession_number, number.issuer),

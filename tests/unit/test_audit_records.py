@@ -125,6 +125,23 @@ def every_kind() -> list[Entry]:
             predecessor="2.25.0",
             recorded_at=NOW,
         ),
+        WRITER.accession_checked(
+            check_key="1:2",
+            subject=SUBJECT,
+            standing="mismatch",
+            images={"2.25.7": "match", "2.25.8": "mismatch"},
+            order={"source": "hl7", "regions": ["KNEE"], "missing": []},
+            recorded_at=NOW,
+        ),
+        WRITER.proposal_changed(
+            proposal_id=4,
+            change="accepted",
+            kind="swap",
+            actor="anna",
+            subject=SUBJECT,
+            moves=[{"sop_instance_uid": "2.25.8", "from": "aa", "to": "bb", "margin": 4.5}],
+            recorded_at=NOW,
+        ),
         WRITER.correction_written(
             proposal_id=4,
             actor="anna",
