@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
+from inference.manifest import read_manifest
 from inference.training.labels import BODYPART_KEYS
 from inference.training.options import DEFAULT_DATA
 
@@ -62,7 +65,18 @@ def load(file: Path = OUT_OF_FOLD) -> OutOfFold:
         )
 
 
-def collect(run: Path, data: Path, seed: int) -> OutOfFold:
+def weights_of(run: Path, model: Path) -> str:
+    """Return the sha256 of a model's weights where the run's last fit led to them, else
+    nothing."""
+    final = run / "final.safetensors"
+    if not final.exists():
+        return ""
+    fitted, stored = load_file(final), load_file(model / "weights.safetensors")
+    same = torch.equal(fitted["head.weight"].half(), stored["head.weight"].half())
+    return read_manifest(model).weights_sha256 if same else ""
+
+
+def collect(run: Path, data: Path, seed: int, model: Path) -> OutOfFold:
     """Return the kept folds of a run as one; those of a missing fold are NaN.
 
     Parameters
@@ -73,6 +87,8 @@ def collect(run: Path, data: Path, seed: int) -> OutOfFold:
         The data folder, as it was when the run was made.
     seed : int
         Of the run.
+    model : Path
+        The model folder that the run may have led to.
 
     Raises
     ------
@@ -91,7 +107,7 @@ def collect(run: Path, data: Path, seed: int) -> OutOfFold:
         logits=logits,
         paths=tuple(str(sample.path) for sample in samples),
         folds=folds,
-        weights_sha256="",
+        weights_sha256=weights_of(run, model),
     )
 
 
@@ -102,9 +118,10 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder with fold0.npy and so on")
     parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--seed", type=int, default=20261120)
+    parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
     parser.add_argument("--out", type=Path, default=OUT_OF_FOLD)
     told = parser.parse_args()
-    found = collect(told.run, told.data, told.seed)
+    found = collect(told.run, told.data, told.seed, told.model)
     keep(found, told.out)
     print(f"{int(np.isfinite(found.logits[:, 0]).sum())} of {len(found.paths)} images, {told.out}")
 
