@@ -36,7 +36,10 @@ class Mail:
         try:
             self._send(message)
         except smtplib.SMTPRecipientsRefused as error:
-            raise NotTaken("the mail server refused every recipient") from error
+            # Transient where any of the refusals is: a repeated mail does no harm.
+            if all(code >= _PERMANENT for code, _ in error.recipients.values()):
+                raise NotTaken("the mail server refused every recipient") from error
+            raise PeerUnreachable("the mail server asked to be tried again") from error
         except smtplib.SMTPResponseException as error:
             if error.smtp_code >= _PERMANENT:
                 raise NotTaken(f"the mail server answered {error.smtp_code}") from error
