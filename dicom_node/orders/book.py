@@ -23,7 +23,7 @@ from storage.session import Database
 log = structlog.get_logger()
 
 _RETRY_S = 30.0
-"""A source that was away is not asked the same again within this time."""
+"""A source that was away is not asked anything again within this time."""
 
 _KEEP_LOOKUPS = timedelta(days=7)
 
@@ -67,19 +67,20 @@ class OrderBook:
         parts = self._parts
         if parts.source is None or OrderedBy.WORKLIST not in parts.settings.sources:
             return
+        anything = rows.lookup_key(parts.source.name)
         for query in queries:
             key = _lookup_key(parts.source.name, query)
-            if not self._due(key):
+            if not (self._due(anything) and self._due(key)):
                 continue
             now = parts.clock.now()
             try:
                 found = parts.source.orders_for(query)
             except PeerUnreachable as error:
                 log.warning("orders.source.away", source=parts.source.name, error_code=error.code)
-                self._note(key, now, answered=False)
+                self._note((key, anything), now, answered=False)
                 return
             self._keep(found, tell=False)
-            self._note(key, now, answered=True)
+            self._note((key,), now, answered=True)
 
     def known(
         self,
@@ -157,9 +158,10 @@ class OrderBook:
         wait_s = self._parts.settings.worklist_cache_s if last.answered else _RETRY_S
         return (self._parts.clock.now() - last.asked_at).total_seconds() >= wait_s
 
-    def _note(self, key: str, at: datetime, *, answered: bool) -> None:
+    def _note(self, keys: Sequence[str], at: datetime, *, answered: bool) -> None:
         with self._parts.database.transaction() as connection:
-            rows.note_lookup(connection, key, at=at, answered=answered)
+            for key in keys:
+                rows.note_lookup(connection, key, at=at, answered=answered)
 
 
 def _lookup_key(source: str, query: OrderQuery) -> str:
