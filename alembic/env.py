@@ -5,7 +5,7 @@ from typing import Any, Literal
 from alembic import context
 from audit.store import metadata as audit_metadata
 from storage.columns import UtcDateTime
-from storage.models import Base
+from storage.order_models import Base
 from storage.schema import ENGINE_TABLES, migrating
 from storage.session import Database
 

@@ -11,14 +11,8 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 from sqlalchemy import insert as plain_insert
 
-from storage.models import (
-    Accession,
-    Correction,
-    CorrectionDelivery,
-    CorrectionObject,
-    Instance,
-    Study,
-)
+from storage.models import Accession, Instance, Study
+from storage.order_models import Correction, CorrectionDelivery, CorrectionObject
 from storage.reports import ARRIVED
 from storage.rows import columns_of, insert, made_of
 

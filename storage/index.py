@@ -10,16 +10,8 @@ from sqlalchemy.orm import aliased
 
 from storage.filing import Filed, FiledKind, file_instance
 from storage.incoming import NewInstance, new_instance_from_header
-from storage.models import (
-    UNREPORTED,
-    Accession,
-    CorrectionObject,
-    Instance,
-    Job,
-    ReportObject,
-    Series,
-    Study,
-)
+from storage.models import UNREPORTED, Accession, Instance, Job, ReportObject, Series, Study
+from storage.order_models import CorrectionObject
 from storage.rows import NoSuchRow, columns_of, made_of
 from storage.states import JobKind, JobState
 

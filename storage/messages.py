@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from storage.models import OrderMessage
+from storage.order_models import OrderMessage
 from storage.rows import insert
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, true, update
 
-from storage.models import Accession, Instance, OrderLookup, Patient, Study, WorkOrder
+from storage.models import Accession, Instance, Patient, Study
+from storage.order_models import OrderLookup, WorkOrder
 from storage.rows import columns_of, insert, made_of
 
 _KEY = (

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from audit.errors import Fault, Transient
-from storage.models import Accession, AccessionCheck, Proposal, ProposalStudy
+from storage.models import Accession
+from storage.order_models import AccessionCheck, Proposal, ProposalStudy
 from storage.rows import columns_of, insert, made_of
 from storage.states import ProposalState, check_proposal
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from storage.models import Instance, Series, Study, WorkOrder
+from storage.models import Instance, Series, Study
+from storage.order_models import WorkOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from alembic import command
 from audit.errors import Disposition
 from audit.store import metadata as audit_metadata
 from storage import engine, schema
-from storage.models import Base
+from storage.order_models import Base
 from storage.resources import MissingResource, resource
 from storage.session import Database
 
