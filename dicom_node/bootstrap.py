@@ -35,6 +35,7 @@ from dicom_node.orders.decide import Decide, DecideParts
 from dicom_node.pipeline.analyse import Analyse, AnalyseParts
 from dicom_node.pipeline.deliver import Deliver, DeliverParts
 from dicom_node.pipeline.intake import Intake, IntakeParts
+from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.reconcile import Reconcile, ReconcileParts
 from dicom_node.pipeline.report import ReportParts, WriteReport
@@ -111,8 +112,9 @@ def open_decide(settings: NodeSettings, database: Database) -> Iterator[Decide]:
                 on_accept=settings.accession.on_accept,
                 mender=mender,
                 announcer=Announcer(work, channels_of(settings.accession)),
-                writer=audit_writer(settings),
-                pseudonyms=open_pseudonyms(settings),
+                records=JudgementRecords(
+                    writer=audit_writer(settings), pseudonyms=open_pseudonyms(settings)
+                ),
                 clock=SystemClock(),
                 metrics=NullMetrics(),
             )

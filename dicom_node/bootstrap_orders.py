@@ -17,6 +17,7 @@ from dicom_node.orders.mllp import MllpListener
 from dicom_node.orders.services import OrderServices
 from dicom_node.orders.watch import WatchOrders
 from dicom_node.orders.worklist_source import RefreshWorklist, WorklistSource
+from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import HeaderReader
 from dicom_node.pipeline.reconcile_orders import ReconcileOrders, ReconcileOrdersParts
 from inference.assignment import Options
@@ -43,6 +44,7 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
     """
     settings = ground.settings.accession
     services = _services(ground)
+    records = JudgementRecords(writer=ground.writer, pseudonyms=ground.pseudonyms)
     announcer = Announcer(ground.work, channels_of(settings))
     return Orders(
         services=services,
@@ -58,8 +60,7 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
                 devices=device_labels(ground.settings),
                 work=ground.work,
                 announcer=announcer,
-                writer=ground.writer,
-                pseudonyms=ground.pseudonyms,
+                records=records,
                 clock=ground.clock,
                 metrics=ground.metrics,
             )
@@ -71,8 +72,7 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
                 on_accept=settings.on_accept,
                 mender=mender,
                 announcer=announcer,
-                writer=ground.writer,
-                pseudonyms=ground.pseudonyms,
+                records=records,
                 clock=ground.clock,
                 metrics=ground.metrics,
             )

@@ -1,4 +1,4 @@
-"""How accessions stand to their orders, and proposals with their lives.
+"""Proposals and their lives.
 
 Every function works in the caller's transaction and may be repeated. `storage.states`
 alone says which changes of a proposal exist.
@@ -14,9 +14,8 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from audit.errors import Fault, Transient
-from storage.models import Accession
-from storage.order_models import AccessionCheck, Proposal, ProposalStudy
-from storage.rows import columns_of, insert, made_of
+from storage.order_models import Proposal, ProposalStudy
+from storage.rows import columns_of, insert
 from storage.states import ProposalState, check_proposal
 
 
@@ -243,71 +242,3 @@ def _change(
     )
     if connection.execute(statement).rowcount != 1:
         raise StaleProposal("the proposal has been changed since it was read")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class CheckRow:
-    """How one accession stands to its order; see `storage.models.AccessionCheck`."""
-
-    key: str
-    patient_fk: int
-    accession_fk: int | None
-    verdict: str
-    document: dict[str, Any]
-    checked_at: datetime
-
-
-def keep_check(connection: Connection, row: CheckRow) -> bool:
-    """Keep how an accession stands; False, and nothing changes, when it stood so already."""
-    known = check_of(connection, row.key)
-    if known is not None and known.document == row.document:
-        return False
-    values = {
-        "patient_fk": row.patient_fk,
-        "accession_fk": row.accession_fk,
-        "verdict": row.verdict,
-        "document": row.document,
-        "checked_at": row.checked_at,
-    }
-    connection.execute(
-        insert(connection, AccessionCheck)
-        .values(key=row.key, **values)
-        .on_conflict_do_update(index_elements=["key"], set_=values)
-    )
-    return True
-
-
-def check_of(connection: Connection, key: str) -> CheckRow | None:
-    """Return how an accession stands, None when it was never checked."""
-    statement = columns_of(CheckRow, AccessionCheck).where(AccessionCheck.key == key)
-    return next(iter(made_of(CheckRow, connection.execute(statement))), None)
-
-
-def checks(
-    connection: Connection,
-    *,
-    verdicts: Collection[str] = (),
-    accession_number: str = "",
-    limit: int = 100,
-) -> list[CheckRow]:
-    """Return how accessions stand, the most recently changed first.
-
-    Parameters
-    ----------
-    verdicts : collection of str
-        Only these; empty means all.
-    accession_number : str
-        Only those of this number, of whatever issuer; empty means all.
-    """
-    statement = (
-        columns_of(CheckRow, AccessionCheck)
-        .order_by(AccessionCheck.checked_at.desc(), AccessionCheck.key)
-        .limit(limit)
-    )
-    if verdicts:
-        statement = statement.where(AccessionCheck.verdict.in_(verdicts))
-    if accession_number:
-        statement = statement.join(Accession, Accession.id == AccessionCheck.accession_fk).where(
-            Accession.accession_number == accession_number
-        )
-    return made_of(CheckRow, connection.execute(statement))

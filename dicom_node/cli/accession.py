@@ -15,8 +15,9 @@ from dicom_node.orders.decide import Decide
 from dicom_node.orders.views import SIDES, accession_view, proposal_view
 from inference.accessions import Standing
 from inference.regions import load_regions
-from storage import proposals
-from storage.proposals import CheckRow, NoSuchProposal, ProposalRow
+from storage import checks, proposals
+from storage.checks import CheckRow
+from storage.proposals import NoSuchProposal, ProposalRow
 from storage.states import IllegalTransition, ProposalState
 from storage.unmapped import seen_texts
 
@@ -70,7 +71,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         open_database(load(arguments.config)) as database,
         database.reading() as connection,
     ):
-        checks = proposals.checks(
+        judged = checks.listing(
             connection,
             verdicts=wanted,
             accession_number=arguments.accession,
@@ -80,10 +81,10 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.accession:
         offered = [row for row in offered if _names(row, arguments.accession)]
     if arguments.json:
-        print_json_lines({"type": "accession", **accession_view(row)} for row in checks)
+        print_json_lines({"type": "accession", **accession_view(row)} for row in judged)
         print_json_lines({"type": "proposal", **proposal_view(row)} for row in offered)
         return 0
-    _print_checks(checks, everything=not wanted)
+    _print_checks(judged, everything=not wanted)
     _print_proposals(offered)
     return 0
 
@@ -196,12 +197,12 @@ def _dry_run(arguments: argparse.Namespace, decide: Decide) -> int:
     return 0
 
 
-def _print_checks(checks: Sequence[CheckRow], *, everything: bool) -> None:
-    if not checks:
+def _print_checks(judged: Sequence[CheckRow], *, everything: bool) -> None:
+    if not judged:
         print("no accession was checked yet" if everything else "no accession needs a look")
         return
     table = Table("accession", "standing", "images", "ordered by", "says", box=None)
-    for row in checks:
+    for row in judged:
         view = accession_view(row)
         table.add_row(
             view["accession_number"] or "(none)",

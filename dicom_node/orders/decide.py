@@ -2,28 +2,19 @@
 
 from dataclasses import dataclass
 
-import structlog
-from sqlalchemy import Connection
-
 from audit.clock import Clock
-from audit.entries import Subject
 from audit.errors import Rejected
 from audit.metrics import Metrics
-from audit.pseudonym import Pseudonyms
-from audit.records import Writer
-from audit.store import append
 from dicom_node.config.accession import AcceptAction
 from dicom_node.correction.port import CorrectionPreview, Mended, Mender
 from dicom_node.notify.begin import Announcer
-from dicom_node.pipeline.proposal_audit import moves_for_audit
+from dicom_node.pipeline.judgement_records import JudgementRecords
 from storage import proposals
 from storage.patients import patient_of
 from storage.proposals import ProposalRow
 from storage.results import reopen_study
 from storage.session import Database
 from storage.states import ProposalState
-
-log = structlog.get_logger()
 
 
 class NobodyDecided(Rejected):
@@ -49,8 +40,7 @@ class DecideParts:
     on_accept: AcceptAction
     mender: Mender
     announcer: Announcer
-    writer: Writer
-    pseudonyms: Pseudonyms
+    records: JudgementRecords
     clock: Clock
     metrics: Metrics
 
@@ -134,31 +124,10 @@ class Decide:
             for study_id in proposals.studies_of(connection, proposal_id):
                 reopen_study(connection, study_id=study_id)
             parts.announcer.announce(connection, row)
-            append(
-                connection,
-                parts.writer.proposal_changed(
-                    proposal_id=row.id,
-                    change=row.state.value,
-                    kind=row.kind,
-                    actor=actor,
-                    subject=self._subject(connection, proposal_id),
-                    moves=moves_for_audit(row, parts.pseudonyms),
-                    recorded_at=now,
-                ),
-            )
+            patient = patient_of(connection, proposals.studies_of(connection, proposal_id)[0])
+            parts.records.changed(connection, patient, row, actor=actor, now=now)
         parts.metrics.count("proposals_total", kind=row.kind, change=row.state.value)
-        log.info(
-            "pipeline.proposal.changed", proposal_id=row.id, kind=row.kind, change=row.state.value
-        )
         return row
-
-    def _subject(self, connection: Connection, proposal_id: int) -> Subject:
-        patient = patient_of(connection, proposals.studies_of(connection, proposal_id)[0])
-        return Subject(
-            patient_pseudonym=self._parts.pseudonyms.patient(
-                patient.patient_id, patient.issuer_of_patient_id
-            )
-        )
 
 
 def _require_name(actor: str) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 from dicom_node.report.wording import accession_line
 from inference.accessions import accession_from_json, proposal_from_json
-from storage.proposals import CheckRow, ProposalRow
+from storage.checks import CheckRow
+from storage.proposals import ProposalRow
 
 SIDES = "Sides are compared tag against order; they are never read from the pixels."
 

@@ -12,27 +12,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection
 
 from audit.clock import Clock
-from audit.entries import Subject
 from audit.errors import Transient
 from audit.metrics import Metrics
-from audit.pseudonym import Pseudonyms
-from audit.records import Writer
-from audit.store import append
 from dicom_node.config.accession import AccessionSettings
 from dicom_node.notify.begin import Announcer
 from dicom_node.orders.book import OrderBook
 from dicom_node.pipeline.gathering import Gathered, gathered, queries_for
+from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import (
     HeaderReader,
     PatientImages,
     read_patient,
     token_of,
 )
-from dicom_node.pipeline.proposal_audit import moves_for_audit
 from dicom_node.pipeline.work import Work
 from inference.accessions import (
     AccessionRef,
@@ -47,15 +42,14 @@ from inference.manifest import Label
 from inference.reconcile import reconcile
 from inference.regions import RegionMap
 from inference.types import ImageVerdict
-from storage import proposals
+from storage import checks, proposals
+from storage.checks import CheckRow
 from storage.jobs import JobRow
 from storage.patients import lock_patient, studies_of_patient
-from storage.proposals import CheckRow, ProposalRow, Proposed
+from storage.proposals import ProposalRow, Proposed
 from storage.results import reopen_study
 from storage.session import Database
 from storage.states import ProposalState
-
-log = structlog.get_logger()
 
 _TRIES = 5
 
@@ -82,8 +76,7 @@ class ReconcileOrdersParts:
 
     work: Work
     announcer: Announcer
-    writer: Writer
-    pseudonyms: Pseudonyms
+    records: JudgementRecords
     clock: Clock
     metrics: Metrics
 
@@ -174,14 +167,14 @@ class ReconcileOrders:
         touched = {
             study for verdict in changed for study in found.studies_of(verdict.accession.key)
         }
-        touched |= {study for row, _ in moved for study in proposals.studies_of(connection, row.id)}
+        touched |= {study for row in moved for study in proposals.studies_of(connection, row.id)}
         for study in seen.studies:
             if study.id in touched and study.id != own:
                 reopen_study(connection, study_id=study.id)
         for verdict in changed:
-            self._record_check(connection, seen, found, verdict, now)
-        for row, change in moved:
-            self._record_proposal(connection, seen, row, change, now)
+            self._parts.records.checked(connection, seen.patient, verdict, now)
+        for row in moved:
+            self._parts.records.changed(connection, seen.patient, row, actor="node", now=now)
 
     def _keep_check(
         self,
@@ -192,9 +185,9 @@ class ReconcileOrders:
         now: datetime,
     ) -> bool:
         key = verdict.accession.key
-        known = proposals.check_of(connection, key)
+        known = checks.check_of(connection, key)
         document = found.check_document(key, accession_to_json(verdict))
-        changed = proposals.keep_check(
+        changed = checks.keep_check(
             connection,
             CheckRow(
                 key=key,
@@ -233,9 +226,9 @@ class ReconcileOrders:
         found: Gathered,
         wanted: Sequence[Proposal],
         now: datetime,
-    ) -> list[tuple[ProposalRow, ProposalState]]:
+    ) -> list[ProposalRow]:
         """Return the proposals that were opened or superseded."""
-        moved: list[tuple[ProposalRow, ProposalState]] = []
+        moved: list[ProposalRow] = []
         keys = []
         for proposal in wanted:
             key = proposal_key(seen.patient.id, proposal, found)
@@ -251,7 +244,7 @@ class ReconcileOrders:
             )
             if became is not Proposed.KNOWN:
                 row = proposals.get(connection, row_id)
-                moved.append((row, ProposalState.OPEN))
+                moved.append(row)
                 self._parts.announcer.announce(connection, row)
                 self._parts.metrics.count("proposals_total", kind=row.kind, change="open")
         gone = proposals.supersede(
@@ -263,73 +256,9 @@ class ReconcileOrders:
         )
         for row_id in gone:
             row = proposals.get(connection, row_id)
-            moved.append((row, ProposalState.SUPERSEDED))
+            moved.append(row)
             self._parts.metrics.count("proposals_total", kind=row.kind, change="superseded")
         return moved
-
-    def _record_check(
-        self,
-        connection: Connection,
-        seen: PatientImages,
-        found: Gathered,
-        verdict: AccessionVerdict,
-        now: datetime,
-    ) -> None:
-        key, expected = verdict.accession.key, verdict.expected
-        append(
-            connection,
-            self._parts.writer.accession_checked(
-                check_key=key,
-                subject=self._subject(seen, verdict.accession.accession_number),
-                standing=verdict.standing.value,
-                images={
-                    each.image.sop_instance_uid: each.standing.value for each in verdict.images
-                },
-                order={
-                    "source": expected.source.value if expected is not None else "",
-                    "regions": list(expected.regions) if expected is not None else [],
-                    "missing": list(verdict.missing),
-                    "cancelled": verdict.cancelled,
-                    "stale": verdict.stale,
-                },
-                recorded_at=now,
-            ),
-        )
-        log.info(
-            "pipeline.accession.checked",
-            check=key,
-            standing=verdict.standing.value,
-            images=len(verdict.images),
-        )
-
-    def _record_proposal(
-        self,
-        connection: Connection,
-        seen: PatientImages,
-        row: ProposalRow,
-        change: ProposalState,
-        now: datetime,
-    ) -> None:
-        append(
-            connection,
-            self._parts.writer.proposal_changed(
-                proposal_id=row.id,
-                change=change.value,
-                kind=row.kind,
-                actor="node",
-                subject=self._subject(seen, ""),
-                moves=moves_for_audit(row, self._parts.pseudonyms),
-                recorded_at=now,
-            ),
-        )
-        log.info("pipeline.proposal.changed", proposal_id=row.id, kind=row.kind, change=change)
-
-    def _subject(self, seen: PatientImages, accession_number: str) -> Subject:
-        pseudonyms, patient = self._parts.pseudonyms, seen.patient
-        return Subject(
-            patient_pseudonym=pseudonyms.patient(patient.patient_id, patient.issuer_of_patient_id),
-            accession_pseudonym=pseudonyms.accession(accession_number),
-        )
 
     def _standing(
         self,

@@ -21,7 +21,7 @@ from dicom_node.orders.views import SIDES, accession_view, proposal_view
 from dicom_node.web.bearer import bearer_required, token_of
 from dicom_node.web.problems import Problem
 from inference.accessions import Standing
-from storage import proposals
+from storage import checks, proposals
 from storage.proposals import NoSuchProposal
 from storage.session import Database
 from storage.states import IllegalTransition, ProposalState
@@ -70,7 +70,7 @@ def _add_reading(router: APIRouter, database: Database) -> None:
         limit: Limit = 100,
     ) -> JSONResponse:
         with _problems(), database.reading() as connection:
-            rows = proposals.checks(
+            rows = checks.listing(
                 connection,
                 verdicts=[each.value for each in standing or ()],
                 accession_number=accession_number,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from storage import proposals
+from storage import checks, proposals
+from storage.checks import CheckRow
 from storage.orders import (
     Kept,
     NewOrder,
@@ -20,7 +21,7 @@ from storage.orders import (
     studies_concerned,
 )
 from storage.patients import lock_patient, patient_of, studies_of_patient
-from storage.proposals import CheckRow, NoSuchProposal, Proposed
+from storage.proposals import NoSuchProposal, Proposed
 from storage.session import Database
 from storage.states import IllegalTransition, ProposalState
 from tests.filings import NOON, filed
@@ -236,13 +237,13 @@ def test_a_check_is_kept_once_and_found_by_standing_and_number(
         checked_at=NOON,
     )
     with database.transaction() as connection:
-        assert proposals.keep_check(connection, row)
-        assert not proposals.keep_check(connection, replace(row, checked_at=NOON))
-        assert proposals.keep_check(connection, replace(row, document={"verdict": 2}))
-        assert [c.document for c in proposals.checks(connection, verdicts=["mismatch"])] == [
+        assert checks.keep_check(connection, row)
+        assert not checks.keep_check(connection, replace(row, checked_at=NOON))
+        assert checks.keep_check(connection, replace(row, document={"verdict": 2}))
+        assert [c.document for c in checks.listing(connection, verdicts=["mismatch"])] == [
             {"verdict": 2}
         ]
-        assert proposals.checks(connection, verdicts=["match"]) == []
-        assert len(proposals.checks(connection, accession_number="FAKE-ACC-1")) == 1
-        assert proposals.checks(connection, accession_number="OTHER") == []
+        assert checks.listing(connection, verdicts=["match"]) == []
+        assert len(checks.listing(connection, accession_number="FAKE-ACC-1")) == 1
+        assert checks.listing(connection, accession_number="OTHER") == []
     assert own.id == study[0]

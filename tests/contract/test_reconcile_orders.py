@@ -23,6 +23,7 @@ from dicom_node.notify.begin import Announcer
 from dicom_node.orders.book import BookParts, OrderBook
 from dicom_node.orders.decide import Decide, DecideParts, NobodyDecided
 from dicom_node.orders.watch import WatchOrders
+from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import HeaderReader
 from dicom_node.pipeline.reconcile_orders import (
     ReconcileOrders,
@@ -139,7 +140,7 @@ class Bench:
             )
         )
         announcer = Announcer(work, ("webhook",))
-        pseudonyms = Pseudonyms(b"k" * 32)
+        records = JudgementRecords(writer=writer, pseudonyms=Pseudonyms(b"k" * 32))
         self.use_case = ReconcileOrders(
             ReconcileOrdersParts(
                 database=database,
@@ -152,8 +153,7 @@ class Bench:
                 devices=lambda _title, _station: {},
                 work=work,
                 announcer=announcer,
-                writer=writer,
-                pseudonyms=pseudonyms,
+                records=records,
                 clock=self.clock,
                 metrics=NullMetrics(),
             )
@@ -164,8 +164,7 @@ class Bench:
                 on_accept=AcceptAction.NOTIFY,
                 mender=_NeverMend(),
                 announcer=announcer,
-                writer=writer,
-                pseudonyms=pseudonyms,
+                records=records,
                 clock=self.clock,
                 metrics=NullMetrics(),
             )
