@@ -12,13 +12,14 @@ from pydicom.uid import generate_uid
 from sqlalchemy import Connection
 
 from audit.entries import Node
-from audit.errors import PeerUnreachable
+from audit.errors import DatabaseAway, PeerUnreachable
 from audit.metrics import NullMetrics
 from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from audit.store import AuditFilter, query
 from dicom_node.config.accession import AcceptAction, AccessionSettings
 from dicom_node.config.settings import RetrySettings
+from dicom_node.correction.port import CorrectionPreview, Mended, NotMendable
 from dicom_node.notify.begin import Announcer
 from dicom_node.orders.book import BookParts, OrderBook
 from dicom_node.orders.decide import Decide, DecideParts, NobodyDecided
@@ -158,17 +159,18 @@ class Bench:
                 metrics=NullMetrics(),
             )
         )
-        self.decide = Decide(
-            DecideParts(
-                database=database,
-                on_accept=AcceptAction.NOTIFY,
-                mender=_NeverMend(),
-                announcer=announcer,
-                records=records,
-                clock=self.clock,
-                metrics=NullMetrics(),
-            )
+        self.mender = _Mender()
+        notify = DecideParts(
+            database=database,
+            on_accept=AcceptAction.NOTIFY,
+            mender=_NeverMend(),
+            announcer=announcer,
+            records=records,
+            clock=self.clock,
+            metrics=NullMetrics(),
         )
+        self.decide = Decide(notify)
+        self.correct = Decide(replace(notify, on_accept=AcceptAction.CORRECT, mender=self.mender))
 
     def image(self, shown: str, *, study: str = "", day: str = "20260102", **tags: Any) -> int:
         """File an image in which the network saw `shown`; return its study's row."""
@@ -255,6 +257,25 @@ class _NeverMend:
 
     def mend(self, proposal_id: int, actor: str) -> Any:
         raise AssertionError
+
+
+class _Mender:
+    """Notes what it is asked for; may refuse, or die in the middle."""
+
+    def __init__(self) -> None:
+        self.mended: list[tuple[int, str]] = []
+        self.refuses = self.dies = False
+
+    def preview(self, proposal_id: int) -> CorrectionPreview:
+        if self.refuses:
+            raise NotMendable("the proposal moves no image")
+        return CorrectionPreview(proposal_id=proposal_id, destinations=("pacs",), objects=())
+
+    def mend(self, proposal_id: int, actor: str) -> Mended:
+        if self.dies:
+            raise DatabaseAway("gone")
+        self.mended.append((proposal_id, actor))
+        return Mended(correction_id=1, destinations=("pacs",), objects=2, fresh=True)
 
 
 @pytest.fixture
@@ -487,3 +508,35 @@ def test_every_step_is_audited_with_who_and_when_and_names_no_order(bench: Bench
         f"notify:{row.id}:accepted:webhook",
         f"notify:{row.id}:open:webhook",
     ]
+
+
+def test_where_accepting_corrects_the_package_is_begun_and_a_death_in_between_is_made_good(
+    bench: Bench,
+) -> None:
+    knee = bench.image("ANKLE", AccessionNumber="A", StudyDescription="XR KNEE")
+    bench.book.keep((order("B", "ANKLE"),))
+    bench.check(knee)
+    [row] = bench.open_proposals()
+    bench.mender.dies = True
+    with pytest.raises(DatabaseAway):
+        bench.correct.accept(row.id, actor="anna")
+    bench.mender.dies = False
+
+    decided = bench.correct.accept(row.id, actor="bert")
+
+    assert decided.mended is not None
+    assert bench.mender.mended == [(row.id, "bert")]
+    assert decided.proposal.decided_by == "anna", "the word that counts is the first"
+
+
+def test_a_correction_that_cannot_be_made_is_refused_before_anything_is_decided(
+    bench: Bench,
+) -> None:
+    bench.check(bench.image("CHEST", AccessionNumber="A", StudyDescription="XR KNEE"))
+    [row] = bench.open_proposals()
+    assert row.kind == "missing_order"
+    bench.mender.refuses = True
+    with pytest.raises(NotMendable):
+        bench.correct.accept(row.id, actor="anna")
+    assert [each.id for each in bench.open_proposals()] == [row.id]
+    assert bench.correct.reject(row.id, actor="anna").mended is None
