@@ -532,7 +532,9 @@ def test_where_accepting_corrects_the_package_is_begun_and_a_death_in_between_is
 def test_a_correction_that_cannot_be_made_is_refused_before_anything_is_decided(
     bench: Bench,
 ) -> None:
-    bench.check(bench.image("CHEST", AccessionNumber="A", StudyDescription="XR KNEE"))
+    study = generate_uid()
+    bench.image("KNEE", study=study, AccessionNumber="A", StudyDescription="XR KNEE")
+    bench.check(bench.image("CHEST", study=study, AccessionNumber="A", StudyDescription="XR KNEE"))
     [row] = bench.open_proposals()
     assert row.kind == "missing_order"
     bench.mender.refuses = True

@@ -10,6 +10,7 @@ from inference.accessions import (
     proposal_from_json,
     proposal_to_json,
 )
+from inference.assignment import Options
 from inference.orders import Side
 from inference.reconcile import parts, reconcile
 from inference.types import Expectation, ExpectationSource
@@ -209,6 +210,15 @@ def test_an_image_that_was_not_read_never_moves() -> None:
     assert result.proposals == ()
     assert result.accessions[0].standing is Standing.UNCERTAIN
     assert result.accessions[0].missing == ()
+
+
+def test_an_image_that_matches_stays_even_where_mistakes_are_believed_common() -> None:
+    options = Options(misfiled=0.5, unimaged=0.01, least_margin=0.01)
+    images = [
+        image("1", KNEE, saw(KNEE=0.41, ANKLE=0.99), number=1),
+        image("2", KNEE, saw(KNEE=0.99), number=2),
+    ]
+    assert reconcile([KNEE, ANKLE], images, TABLE, options).proposals == ()
 
 
 def test_two_issuers_of_one_number_are_two_accessions() -> None:
