@@ -85,6 +85,25 @@ def test_other_bytes_under_the_same_uid_are_a_revision_beside_the_old(database: 
     assert [row.id for row in current] == [second.instance_id]
 
 
+def test_a_uid_that_another_study_uses_too_hides_nothing(database: Database) -> None:
+    image = new_instance()
+    first = filed(database, image)
+
+    second = filed(
+        database,
+        image,
+        study_instance_uid=new_uid(),
+        content_sha256="b" * 64,
+        path="instances/b.dcm",
+    )
+
+    assert second.kind is FiledKind.REVISION
+    with database.reading() as connection:
+        for each in (first, second):
+            (row,) = index.current_instances(connection, each.study_id)
+            assert row.id == each.instance_id
+
+
 def test_an_image_without_accession_number_has_none(database: Database) -> None:
     result = filed(database, accession_number="")
 
