@@ -18,10 +18,10 @@ from audit.metrics import Metrics, NullMetrics
 from audit.pseudonym import Pseudonyms, open_key
 from audit.records import Writer
 from dicom_node.config.settings import NodeSettings
+from dicom_node.core.accepted import STORAGE_CLASSES
 from dicom_node.core.access import AccessPolicy
 from dicom_node.delivery.factory import make_sender
 from dicom_node.dimse.acceptor import Acceptor
-from dicom_node.dimse.contexts import STORAGE_CLASSES
 from dicom_node.health import Health
 from dicom_node.node import Node, NodeParts
 from dicom_node.pipeline.analyse import Analyse, AnalyseParts

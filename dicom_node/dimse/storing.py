@@ -14,9 +14,9 @@ from audit.metrics import Metrics
 from dicom_node.core.status import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS, dimse_status
 from dicom_node.dimse.command import Request
 from dicom_node.dimse.errors import MessageRefused, origin
-from dicom_node.dimse.header import read_header
 from dicom_node.dimse.incoming import FileMeta, IncomingFile
 from dicom_node.dimse.negotiation import AcceptedContext
+from dicom_node.pipeline.header import read_header
 from dicom_node.pipeline.receiving import Caller, Carriage, ReceivedFile, Reception
 
 log = structlog.get_logger()
