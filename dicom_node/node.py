@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _PULSE_S = 1.0
 _BEAT_S = 5.0
+_SWEEP_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,7 @@ class Node:
             Periodic("pulse", _PULSE_S, self._pulse),
             Periodic("heartbeat", _BEAT_S, self._beat),
             Periodic("reconcile", settings.pipeline.reconcile_s, parts.reconcile),
+            Periodic("sweep", _SWEEP_S, parts.reconcile.sweep),
         ]
 
     def _pulse(self) -> None:

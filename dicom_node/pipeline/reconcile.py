@@ -55,9 +55,12 @@ class Reconcile:
         self._parts = parts
 
     def __call__(self) -> None:
-        """Take over dead executors' work, re-enqueue lost jobs, remove orphan files."""
+        """Take over dead executors' work, and re-enqueue jobs that were lost."""
         self._adopt_dead()
         self._requeue_lost()
+
+    def sweep(self) -> None:
+        """Remove files without a row and the engine's finished work; looks at every file."""
         self._sweep_orphans()
         self._parts.engine.garbage_collect(self._parts.clock.now() - KEEP_FINISHED)
 
