@@ -17,7 +17,7 @@ from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
-from inference.training.export import LICENCE, plain, write_manifest, write_weights
+from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
 from inference.training.filing import filing_trials
 from inference.training.folds import group_folds
 from inference.training.labels import (
@@ -108,7 +108,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.BODY_PART,
         architecture=options.backbone,
         description="Which body regions a radiograph shows, or that it is none of ours.",
-        licence=LICENCE.format(backbone_terms=TERMS[options.backbone]),
+        licence=LICENCE_RESEARCH.format(backbone_terms=TERMS[options.backbone]),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),

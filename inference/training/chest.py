@@ -22,7 +22,7 @@ from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
-from inference.training.export import LICENCE, plain, write_manifest, write_weights
+from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
 from inference.training.folds import group_folds
 from inference.training.labels import FINDING_KEYS, FINDINGS, FRONTAL_CHEST
 from inference.training.loop import FloatArray, Schedule
@@ -115,7 +115,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.CHEST_FINDINGS,
         architecture=options.backbone,
         description="Fourteen findings of frontal chest radiographs (ChestX-ray14 labels).",
-        licence=LICENCE.format(backbone_terms=TERMS[options.backbone]),
+        licence=LICENCE_NIH.format(backbone_terms=TERMS[options.backbone]),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
