@@ -1,5 +1,6 @@
 """Nodes with configurations of their own: dead destinations, no route, urgent work."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydicom.uid import generate_uid
 
 from audit.store import AuditFilter, query
 from dicom_node.bootstrap import open_database, open_work
+from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.orthanc import free_port
 from storage import jobs
@@ -94,3 +96,45 @@ def test_a_burst_of_urgent_work_goes_first(tmp_path: Path) -> None:
                 if row.kind == "prediction" and row.body["model"]["name"] == "bodypart"
             ]
     assert order.index(urgent.StudyInstanceUID) < len(order) - 10
+
+
+def test_a_node_that_falls_behind_slows_its_senders_and_refuses_nothing(tmp_path: Path) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        settings = node_settings(
+            tmp_path,
+            pacs=[dimse_pacs(archive.port)],
+            inference={"workers": 1, "batch_size": 1},
+            pipeline={"maximum_waiting_images": 1, "maximum_slowdown_s": 0.3},
+        )
+        with running(settings) as node:
+            images = [image() for _ in range(40)]
+            assert send(node.dimse_port, images, tmp_path / "sent") == ["0000H"] * 40
+            metrics = httpx.get(f"http://127.0.0.1:{node.web_port}/metrics").text
+    [line] = [
+        line
+        for line in metrics.splitlines()
+        if line.startswith("dicom_node_intake_slowdown_seconds_total ")
+    ]
+    assert float(line.split()[1]) > 0.3
+
+
+def test_check_tries_everything_and_says_what_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Archive(tmp_path / "archive") as archive:
+        settings = node_settings(tmp_path, pacs=[dimse_pacs(archive.port)])
+        config = tmp_path / "config.json"
+        config.write_text(settings.model_dump_json())
+        assert main(["check", "--config", str(config)]) == 0
+        said = capsys.readouterr().out
+        for name in ("database", "disk", "port dimse", "models", "destination pacs"):
+            assert f"ok      {name}" in said
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    failed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["check"] for each in failed if not each["ok"]] == ["destination pacs"]
+    config.write_text("dimse: {prot: 1}\nfoo: 1\n")
+    assert main(["check", "--config", str(config)]) == 3
+    assert capsys.readouterr().err.splitlines() == [
+        "error: dimse.prot: unknown key",
+        "error: foo: unknown key",
+    ]
