@@ -4,8 +4,6 @@ C-STORE statuses are those of PS3.4 Table B.2-1 and PS3.7 Annex C; STOW-RS uses 
 numbers as Failure Reason (PS3.18 Annex I, Store Instances Response Module).
 """
 
-from dataclasses import dataclass
-
 from audit.errors import Rejected, Transient
 from dicom_node.delivery.outcome import Outcome
 
@@ -20,36 +18,17 @@ PROCESSING_FAILURE = 0x0110
 """Processing Failure (PS3.7 Section C.5.12): our side broke."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StowFailure:
-    """How STOW-RS tells of one instance that was not stored."""
-
-    http_status: int
-    """For the whole response when no instance was stored (PS3.18 Table 10.5.3-1)."""
-
-    failure_reason: int
-    """Failure Reason (0008,1197)."""
-
-
 _BY_KIND = (
-    (Transient, OUT_OF_RESOURCES, 503),
-    (Rejected, CANNOT_UNDERSTAND, 409),
+    (Transient, OUT_OF_RESOURCES),
+    (Rejected, CANNOT_UNDERSTAND),
 )
-"""Kind of error, C-STORE status, HTTP status. `DiskFull` and `DatabaseAway` are transient,
-`InvalidDataset` is rejected; any other error is ours."""
-
-_HTTP_SERVER_ERROR = 500
+"""Kind of error, status. `DiskFull` and `DatabaseAway` are transient, `InvalidDataset` is
+rejected; any other error is ours."""
 
 
 def dimse_status(error: Exception) -> int:
-    """Return the C-STORE response status for `error`."""
-    return next((s for kind, s, _ in _BY_KIND if isinstance(error, kind)), PROCESSING_FAILURE)
-
-
-def stow_failure(error: Exception) -> StowFailure:
-    """Return the STOW-RS answer for `error`."""
-    http = next((h for kind, _, h in _BY_KIND if isinstance(error, kind)), _HTTP_SERVER_ERROR)
-    return StowFailure(http_status=http, failure_reason=dimse_status(error))
+    """Return the C-STORE status, or STOW-RS Failure Reason, for `error`."""
+    return next((s for kind, s in _BY_KIND if isinstance(error, kind)), PROCESSING_FAILURE)
 
 
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0111, 0x0116})

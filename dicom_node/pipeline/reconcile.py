@@ -82,11 +82,11 @@ class Reconcile:
         parts = self._parts
         with parts.database.reading() as connection:
             late = jobs.overdue(connection, parts.clock.now(), OVERDUE_S)
+        lost = set(parts.engine.lost((job.key, job.attempt) for job in late))
         for job in late:
-            active = parts.engine.active(job.key, job.attempt)
-            if active:
+            if (job.key, job.attempt) not in lost:
                 continue
-            if active is None:
+            if parts.engine.active(job.key, job.attempt) is None:  # never got there
                 with parts.database.transaction() as connection:
                     parts.engine.enqueue(
                         connection,
