@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import structlog
 from dbos import EnqueueOptions
@@ -26,12 +27,36 @@ from storage.engine import EngineMisused
 from storage.session import Database, translate
 
 _URGENT, _ROUTINE = 1, 10
-_LIVE = ["ENQUEUED", "PENDING", "DELAYED"]
-_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_CRASHED = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", _CRASHED]
 _CHUNK = 500
 
 Handler = Callable[[str, int], None]
 log = structlog.get_logger()
+
+
+class Fate(StrEnum):
+    """What has become of one attempt."""
+
+    LIVE = "live"
+    """It waits, is delayed, or runs somewhere."""
+
+    ENDED = "ended"
+    """Its handler came back, or let an error out."""
+
+    CRASHED = "crashed"
+    """Every process that ran it died, as often as is allowed."""
+
+    UNKNOWN = "unknown"
+    """It was never enqueued, or ended so long ago that it was removed."""
+
+
+_FATES = {
+    "ENQUEUED": Fate.LIVE,
+    "PENDING": Fate.LIVE,
+    "DELAYED": Fate.LIVE,
+    _CRASHED: Fate.CRASHED,
+}
 
 
 class HandlerFailed(Fault):
@@ -135,33 +160,18 @@ class WorkEngine:
         log.info("storage.engine.stopped", executor_id=self._executor_id, drained=drained)
         return drained
 
-    def active(self, job_key: str, attempt: int) -> bool | None:
-        """Tell whether the attempt is waiting, delayed or running somewhere.
-
-        Returns
-        -------
-        bool or None
-            False when it has ended, well or not; None when it was never enqueued, or
-            ended so long ago that it was removed.
-        """
-        workflow_id = _workflow_id(job_key, attempt)
-        with self._translated():
-            found = self._client.list_workflows(
-                workflow_ids=[workflow_id], load_input=False, load_output=False
-            )
-        return found[0].status in _LIVE if found else None
-
-    def lost(self, attempts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Return those of `attempts`, (job key, attempt) pairs, that are not `active`."""
-        wanted = {_workflow_id(key, attempt): (key, attempt) for key, attempt in attempts}
-        for chunk in _chunks(list(wanted)):
+    def fates(self, attempts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Fate]:
+        """Return what has become of each of `attempts`, (job key, attempt) pairs."""
+        asked = {_workflow_id(key, attempt): (key, attempt) for key, attempt in attempts}
+        fates = dict.fromkeys(asked.values(), Fate.UNKNOWN)
+        for chunk in _chunks(list(asked)):
             with self._translated():
                 found = self._client.list_workflows(
-                    workflow_ids=chunk, status=_LIVE, load_input=False, load_output=False
+                    workflow_ids=chunk, load_input=False, load_output=False
                 )
             for workflow in found:
-                del wanted[workflow.workflow_id]
-        return list(wanted.values())
+                fates[asked[workflow.workflow_id]] = _FATES.get(workflow.status, Fate.ENDED)
+        return fates
 
     def adopt(self, executor_ids: Sequence[str]) -> int:
         """Put the unfinished work of dead executors back on its queues, for anybody.

@@ -6,14 +6,16 @@ from datetime import timedelta
 import structlog
 
 from audit.clock import Clock
-from audit.errors import Fault
+from audit.errors import Fault, Transient
 from audit.metrics import Metrics
 from dicom_node.pipeline.work import Work
 from storage import executors, jobs
 from storage.files import FileStore
 from storage.index import known_paths
+from storage.jobs import JobRow
 from storage.session import Database
-from storage.work import WorkEngine
+from storage.states import IllegalTransition
+from storage.work import Fate, WorkEngine
 
 log = structlog.get_logger()
 
@@ -29,10 +31,16 @@ ORPHAN_AGE_S = 3600.0
 KEEP_FINISHED = timedelta(days=1)
 
 
-class StepVanished(Fault):
-    """The engine ended the attempt without an outcome (it crashed the process too often)."""
+class OutcomeLost(Transient):
+    """An attempt ended while the database was away: what it did was undone."""
 
-    code = "engine.attempt.vanished"
+    code = "engine.outcome.lost"
+
+
+class KillsProcesses(Fault):
+    """Every process that ran this attempt died: it is not tried again by itself."""
+
+    code = "engine.process.killed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,23 +90,35 @@ class Reconcile:
         parts = self._parts
         with parts.database.reading() as connection:
             late = jobs.overdue(connection, parts.clock.now(), OVERDUE_S)
-        lost = set(parts.engine.lost((job.key, job.attempt) for job in late))
+        fates = parts.engine.fates((job.key, job.attempt) for job in late)
         for job in late:
-            if (job.key, job.attempt) not in lost:
+            fate = fates[job.key, job.attempt]
+            if fate is Fate.LIVE:
                 continue
-            if parts.engine.active(job.key, job.attempt) is None:  # never got there
-                with parts.database.transaction() as connection:
-                    parts.engine.enqueue(
-                        connection,
-                        job_key=job.key,
-                        attempt=job.attempt,
-                        queue=job.queue,
-                        urgent=job.urgent,
-                    )
-            else:
-                parts.work.fail(job, StepVanished("the attempt ended without an outcome"))
+            try:
+                self._bring_back(job, fate)
+            except (IllegalTransition, jobs.StaleJob):
+                continue  # it moved on since we looked
             parts.metrics.count("reconciled_jobs_total", kind=job.kind)
-            log.warning("reconcile.job.requeued", job_key=job.key, attempt=job.attempt)
+            log.warning(
+                "reconcile.job.requeued", job_key=job.key, attempt=job.attempt, reason=fate.value
+            )
+
+    def _bring_back(self, job: JobRow, fate: Fate) -> None:
+        parts = self._parts
+        if fate is Fate.CRASHED:
+            parts.work.fail(job, KillsProcesses("the process died with this work too often"))
+        elif fate is Fate.ENDED:
+            parts.work.fail(job, OutcomeLost("the attempt ended and could not say how"))
+        else:
+            with parts.database.transaction() as connection:
+                parts.engine.enqueue(
+                    connection,
+                    job_key=job.key,
+                    attempt=job.attempt,
+                    queue=job.queue,
+                    urgent=job.urgent,
+                )
 
     def _sweep_orphans(self) -> None:
         parts = self._parts

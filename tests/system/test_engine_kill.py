@@ -15,7 +15,7 @@ from storage import engine, jobs
 from storage.models import Patient, Study
 from storage.session import Database
 from storage.states import JobKind, JobState
-from storage.work import WorkEngine
+from storage.work import Fate, WorkEngine
 from tests.system.engine_worker import effect
 
 JOBS = 240
@@ -142,4 +142,4 @@ def test_another_process_takes_over_from_one_that_never_returns(database: Databa
     assert adopted > 0
     assert len(effects(database)) == JOBS
     assert set(effects(database).values()) == {1}
-    assert work.active("analyse:1", 1) is False
+    assert work.fates([("analyse:1", 1)]) == {("analyse:1", 1): Fate.ENDED}
