@@ -175,3 +175,12 @@ def test_no_safe_field_is_a_patients() -> None:
     suspicious = ("patient", "accession", "birth", "study_instance", "sop_instance", "series_")
 
     assert [name for name in SAFE_FIELDS if any(word in name for word in suspicious)] == []
+
+
+def test_a_log_that_cannot_be_written_breaks_nobody() -> None:
+    closed = io.StringIO()
+    configure_logging("info", "json", closed)
+    closed.close()
+
+    structlog.get_logger().info(Event.MODEL_LOADED, model_name="m")
+    logging.getLogger("pydicom").warning("text")
