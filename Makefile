@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 XRAY_DATA ?= ../shared/data
 
-.PHONY: install demo test check full lint models bench clean
+.PHONY: install demo test check full lint models bench pictures clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ models: install          ## retrain both shipped models from the real images (ho
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive
 	$(BIN)/python -m tests.bench.bench_report
+
+pictures: install        ## take the pictures of docs/images again: Orthanc, OHIF (by npm), Chromium
+	$(BIN)/python -m tests.browser.pictures
 
 clean:
 	rm -rf $(VENV) build dist .work *.egg-info .pytest_cache .mypy_cache .ruff_cache
