@@ -238,7 +238,7 @@ class Delivery(Base):
     report_object_fk: Mapped[int] = mapped_column(ForeignKey("report_object.id"))
     destination: Mapped[str] = mapped_column(String(64))
     outcome: Mapped[str] = mapped_column(String(16), default="pending")
-    """`dicom_node.delivery.Outcome`: pending, delivered, warning, refused or failed."""
+    """`dicom_node.core.outcome.Outcome`: pending, delivered, warning, refused or failed."""
 
     status: Mapped[str] = mapped_column(String(32), default="")
     """The peer's answer: a DIMSE status such as ``A700H`` or ``HTTP 409``."""

@@ -5,7 +5,7 @@ numbers as Failure Reason (PS3.18 Annex I, Store Instances Response Module).
 """
 
 from audit.errors import Rejected, Transient
-from dicom_node.delivery.outcome import Outcome
+from dicom_node.core.outcome import Outcome
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
@@ -16,6 +16,25 @@ CANNOT_UNDERSTAND = 0xC000
 
 PROCESSING_FAILURE = 0x0110
 """Processing Failure (PS3.7 Section C.5.12): our side broke."""
+
+INVALID_OBJECT_INSTANCE = 0x0117
+"""Invalid SOP Instance (PS3.7 Section C.5.8): the UID breaks the rules of UIDs."""
+
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+"""SOP Class Not Supported (PS3.7 Section C.5.16)."""
+
+UNRECOGNIZED_OPERATION = 0x0211
+"""Unrecognized Operation (PS3.7 Section C.5.21)."""
+
+DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
+"""Error: Data Set Does Not Match SOP Class (PS3.4 Table B.2-1)."""
+
+TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
+"""Referenced Transfer Syntax Not Supported (PS3.18 Table I.2-2)."""
+
+OTHER_STUDY = 0xC409
+"""STOW-RS: not the study that the request's address names; of the class that cannot be
+understood."""
 
 
 _BY_KIND = (
@@ -40,14 +59,14 @@ _REFUSED = frozenset(
     {
         0x0105,  # No Such Attribute
         0x0106,  # Invalid Attribute Value
-        0x0117,  # Invalid SOP Instance
+        INVALID_OBJECT_INSTANCE,
         0x0118,  # No Such SOP Class
         0x0119,  # Class-Instance Conflict
         0x0120,  # Missing Attribute
         0x0121,  # Missing Attribute Value
-        0x0122,  # SOP Class Not Supported
+        SOP_CLASS_NOT_SUPPORTED,
         0x0124,  # Not Authorized
-        0x0211,  # Unrecognized Operation
+        UNRECOGNIZED_OPERATION,
         0x0212,  # Mistyped Argument
     }
 )

@@ -16,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from audit.clock import Clock, SystemClock
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.settings import DimseDestination
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.answers import (
     LINK_LOST,
     TIMED_OUT,
@@ -23,7 +24,7 @@ from dicom_node.delivery.answers import (
     store_status,
 )
 from dicom_node.delivery.negotiation import Offer, offers_for, refusal, syntax_for
-from dicom_node.delivery.outcome import Outcome, OutgoingObject, SendStatus
+from dicom_node.delivery.outcome import OutgoingObject, SendStatus
 
 log = structlog.get_logger()
 

@@ -13,8 +13,9 @@ from audit.metrics import Metrics
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import Destination, ReportProfile
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.answers import SOP_CLASS_NOT_SUPPORTED
-from dicom_node.delivery.outcome import Outcome, OutgoingObject, Sender, SendStatus
+from dicom_node.delivery.outcome import OutgoingObject, Sender, SendStatus
 from dicom_node.pipeline.report import WriteReport
 from dicom_node.pipeline.work import Work
 from storage.files import FileStore

@@ -24,10 +24,10 @@ from dicom_node.config.settings import (
     RouteSettings,
 )
 from dicom_node.core.access import AccessPolicy
+from dicom_node.core.outcome import Outcome
 from dicom_node.core.retry import delay_s
 from dicom_node.core.routing import RoutedInstance, choose_route, urgent
 from dicom_node.core.status import dimse_status, status_text, store_outcome
-from dicom_node.delivery.outcome import Outcome
 from tests.builders import chest_radiograph
 
 # ------------------------------------------------------------------ routing
