@@ -11,13 +11,15 @@ DBOS Transact carries the work; nothing outside this module imports it (see
 """
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 
 import structlog
-from dbos import EnqueueOptions
+from dbos import EnqueueOptions, WorkflowStatus
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,9 +29,13 @@ from storage.engine import EngineMisused
 from storage.session import Database, translate
 
 _URGENT, _ROUTINE = 1, 10
+_TAKEN = "PENDING"
 _CRASHED = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", _CRASHED]
 _CHUNK = 500
+
+BEGIN_S = 5.0
+"""How long after an attempt was taken from its queue its handler may begin, in seconds."""
 
 Handler = Callable[[str, int], None]
 log = structlog.get_logger()
@@ -44,6 +50,10 @@ class Fate(StrEnum):
     ENDED = "ended"
     """Its handler came back, or let an error out."""
 
+    LOST = "lost"
+    """This process took it and does not run it: its end could not be written down, or its
+    handler never began, because the database was away."""
+
     CRASHED = "crashed"
     """Every process that ran it died, as often as is allowed."""
 
@@ -53,7 +63,7 @@ class Fate(StrEnum):
 
 _FATES = {
     "ENQUEUED": Fate.LIVE,
-    "PENDING": Fate.LIVE,
+    _TAKEN: Fate.LIVE,
     "DELAYED": Fate.LIVE,
     _CRASHED: Fate.CRASHED,
 }
@@ -83,7 +93,7 @@ class WorkEngine:
         self._database = database
         self._executor_id = executor_id
         self._client = engine.client(database.engine)
-        self._running = 0
+        self._running: Counter[tuple[str, int]] = Counter()
         self._counting = threading.Lock()
         self._started = False
 
@@ -156,12 +166,16 @@ class WorkEngine:
         engine.shut_down(drain_s)
         self._started = False
         with self._counting:
-            drained = self._running == 0
+            drained = not self._running
         log.info("storage.engine.stopped", executor_id=self._executor_id, drained=drained)
         return drained
 
     def fates(self, attempts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Fate]:
-        """Return what has become of each of `attempts`, (job key, attempt) pairs."""
+        """Return what has become of each of `attempts`, (job key, attempt) pairs.
+
+        What another process took counts as live for as long as that process lives: only
+        a process itself knows what it runs.
+        """
         asked = {_workflow_id(key, attempt): (key, attempt) for key, attempt in attempts}
         fates = dict.fromkeys(asked.values(), Fate.UNKNOWN)
         for chunk in _chunks(list(asked)):
@@ -170,7 +184,9 @@ class WorkEngine:
                     workflow_ids=chunk, load_input=False, load_output=False
                 )
             for workflow in found:
-                fates[asked[workflow.workflow_id]] = _FATES.get(workflow.status, Fate.ENDED)
+                attempt = asked[workflow.workflow_id]
+                lost = self._is_lost(attempt, workflow)
+                fates[attempt] = Fate.LOST if lost else _FATES.get(workflow.status, Fate.ENDED)
         return fates
 
     def adopt(self, executor_ids: Sequence[str]) -> int:
@@ -217,7 +233,7 @@ class WorkEngine:
     def _guarded(self, handler: Handler) -> Handler:
         def job(job_key: str, attempt: int) -> None:
             with self._counting:
-                self._running += 1
+                self._running[job_key, attempt] += 1
             try:
                 handler(job_key, attempt)
             except Exception as error:  # noqa: BLE001 - the last resort; logged and re-raised
@@ -231,9 +247,20 @@ class WorkEngine:
                 raise HandlerFailed("the handler let an error out") from None
             finally:
                 with self._counting:
-                    self._running -= 1
+                    self._running[job_key, attempt] -= 1
+                    if not self._running[job_key, attempt]:
+                        del self._running[job_key, attempt]
 
         return job
+
+    def _is_lost(self, attempt: tuple[str, int], workflow: WorkflowStatus) -> bool:
+        if workflow.status != _TAKEN or workflow.executor_id != self._executor_id:
+            return False
+        if not self._started:  # beside the process that bears the name, as commands do
+            return False
+        taken_s = (workflow.dequeued_at or 0) / 1000
+        with self._counting:
+            return attempt not in self._running and time.time() - taken_s > BEGIN_S
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

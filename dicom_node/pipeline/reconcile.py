@@ -108,7 +108,7 @@ class Reconcile:
         parts = self._parts
         if fate is Fate.CRASHED:
             parts.work.fail(job, KillsProcesses("the process died with this work too often"))
-        elif fate is Fate.ENDED:
+        elif fate in (Fate.ENDED, Fate.LOST):
             parts.work.fail(job, OutcomeLost("the attempt ended and could not say how"))
         else:
             with parts.database.transaction() as connection:

@@ -337,6 +337,48 @@ def test_each_attempt_has_its_fate(engines: Engines) -> None:
     assert work.fates([]) == {}
 
 
+def test_an_attempt_whose_end_could_not_be_written_down_is_lost_and_the_next_one_runs(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("storage.work.BEGIN_S", 0.0)
+    blocked = Blocked()
+    work = engines.started(blocked)
+    beside = engines.make()
+    with monkeypatch.context() as outage:
+        outage.setattr("dbos._sys_db.SystemDatabase.update_workflow_outcome", away)
+        engines.enqueue(work, "stranded")
+        blocked.wait(1)
+        assert fate(work, "stranded", 1) is Fate.LIVE, "its handler runs"
+        blocked.let_go.set()
+        eventually(lambda: fate(work, "stranded", 1) is Fate.LOST)
+    assert fate(beside, "stranded", 1) is Fate.LIVE, "only the process itself knows"
+
+    engines.enqueue(work, "stranded", attempt=2)
+
+    assert blocked.wait(2)[1] == ("stranded", 2)
+    eventually(lambda: fate(work, "stranded", 2) is Fate.ENDED)
+
+
+def test_an_attempt_that_was_taken_a_moment_ago_is_not_lost_yet(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = threading.Event()
+
+    def away(*_: Any, **__: Any) -> None:
+        left.set()
+        raise ConnectionError
+
+    monkeypatch.setattr("dbos._sys_db.SystemDatabase.update_workflow_outcome", away)
+    work = engines.started(Calls())
+    engines.enqueue(work, "young")
+
+    assert left.wait(20)
+    assert fate(work, "young", 1) is Fate.LIVE
+
+
 def test_collection_removes_what_ended_and_nothing_else(engines: Engines) -> None:
     calls = Calls()
     work = engines.started(calls)
