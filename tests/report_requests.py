@@ -136,7 +136,14 @@ def _image(
     pixel_sha256: str | None = "0" * 64,
 ) -> ReportImage:
     analysis = ImageAnalysis(pixel_sha256=pixel_sha256, predictions=predictions)
-    return ReportImage(number=number, header=header, path=path, analysis=analysis, verdict=checked)
+    return ReportImage(
+        number=number,
+        header=header,
+        path=path,
+        content_sha256="c" * 64,
+        analysis=analysis,
+        verdict=checked,
+    )
 
 
 def chest_image(header: Dataset, path: Path = Path("absent.dcm"), number: int = 1) -> ReportImage:

@@ -167,6 +167,7 @@ class WriteReport:
                     number=number,
                     header=received_file(path).header,
                     path=path,
+                    content_sha256=row.content_sha256,
                     analysis=analysis,
                     verdict=verdict,
                 )

@@ -24,6 +24,9 @@ class ReportImage:
     path: Path
     """The stored Part 10 file, for rendering the heat map on it."""
 
+    content_sha256: str
+    """Of the data set as received, without preamble and file meta information."""
+
     analysis: ImageAnalysis
     verdict: ImageVerdict | None
     """None when the body-part model did not run on this image."""

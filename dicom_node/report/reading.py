@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dicom_node.report.codes import private_concept
 from dicom_node.report.content import ReportImage, ReportRequest
+from dicom_node.report.evidence import text_of
 from dicom_node.report.uids import ReportUids, distinct_models
 from inference.manifest import CodeEntry, Label
 from inference.types import (
@@ -91,9 +92,14 @@ def uids_of(request: ReportRequest) -> ReportUids:
     """Return the UIDs of the report."""
     return ReportUids(
         root=request.uid_root,
+        device_serial=request.device_serial,
         study_instance_uid=request.study_instance_uid,
         revision=request.revision,
         models=models_of(request),
+        evidence=tuple(
+            (text_of(image.header, "SOPInstanceUID"), image.content_sha256)
+            for image in request.images
+        ),
     )
 
 
