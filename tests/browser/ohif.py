@@ -131,6 +131,7 @@ def serving(folder: Path, dicomweb_url: str) -> Iterator[Viewer]:
 
 def _application(folder: Path, dicomweb_url: str, client: httpx.Client) -> FastAPI:
     app = FastAPI(openapi_url=None)
+    root = folder.resolve()
 
     @app.get("/app-config.js")
     def configuration() -> Response:
@@ -147,8 +148,8 @@ def _application(folder: Path, dicomweb_url: str, client: httpx.Client) -> FastA
 
     @app.get("/{path:path}")
     def page(path: str) -> Response:
-        file = (folder / path).resolve()
-        inside = file.is_file() and file.is_relative_to(folder)
-        return FileResponse(file if inside else folder / "index.html")
+        file = (root / path).resolve()
+        inside = file.is_file() and file.is_relative_to(root)
+        return FileResponse(file if inside else root / "index.html")
 
     return app
