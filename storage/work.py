@@ -96,6 +96,7 @@ class WorkEngine:
         self._running: Counter[tuple[str, int]] = Counter()
         self._counting = threading.Lock()
         self._started = False
+        self._started_s = 0.0
 
     def enqueue(
         self,
@@ -146,6 +147,7 @@ class WorkEngine:
         with self._translated():
             engine.launch(self._database.engine, self._executor_id, self._guarded(handler), queues)
         self._started = True
+        self._started_s = time.time()
         log.info("storage.engine.started", executor_id=self._executor_id, queues=sorted(queues))
 
     def stop(self, drain_s: float) -> bool:
@@ -258,7 +260,8 @@ class WorkEngine:
             return False
         if not self._started:  # beside the process that bears the name, as commands do
             return False
-        taken_s = (workflow.dequeued_at or 0) / 1000
+        # What was taken before the start is taken again, by the engine, a moment after it.
+        taken_s = max((workflow.dequeued_at or 0) / 1000, self._started_s)
         with self._counting:
             return attempt not in self._running and time.time() - taken_s > BEGIN_S
 

@@ -379,6 +379,23 @@ def test_an_attempt_that_was_taken_a_moment_ago_is_not_lost_yet(
     assert fate(work, "young", 1) is Fate.LIVE
 
 
+def test_what_was_under_way_before_a_start_is_not_lost_right_after_it(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = Blocked()
+    work = engines.started(blocked)
+    engines.enqueue(work, "cut")
+    blocked.wait(1)
+    work.stop(0)
+    monkeypatch.setattr("storage.engine.DBOS.launch", lambda: None)  # nothing is taken again
+    monkeypatch.setattr("time.time", lambda: datetime.now(UTC).timestamp() + 60)
+
+    again = engines.started(Calls())
+
+    assert fate(again, "cut", 1) is Fate.LIVE
+    blocked.let_go.set()
+
+
 def test_collection_removes_what_ended_and_nothing_else(engines: Engines) -> None:
     calls = Calls()
     work = engines.started(calls)
