@@ -157,8 +157,8 @@ class Node:
             Periodic("settle", settings.settle.poll_s, parts.settle),
             Periodic("pulse", _PULSE_S, self._pulse),
             Periodic("heartbeat", _BEAT_S, self._beat),
-            Periodic("reconcile", settings.pipeline.reconcile_s, parts.reconcile),
-            Periodic("sweep", _SWEEP_S, parts.reconcile.sweep),
+            Periodic("reconcile", settings.pipeline.reconcile_s, parts.reconcile, at_start=True),
+            Periodic("sweep", _SWEEP_S, parts.reconcile.sweep, at_start=True),
         ]
 
     def _pulse(self) -> None:

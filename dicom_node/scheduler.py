@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -19,6 +21,8 @@ class Periodic:
     name: str
     every_s: float
     run: Callable[[], object]
+    at_start: bool = False
+    """Whether it runs at once when the scheduler starts, and not only an interval later."""
 
 
 class Scheduler:
@@ -31,12 +35,17 @@ class Scheduler:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         for periodic in periodics:
+            first: dict[str, Any] = {"next_run_time": datetime.now(UTC)}
             self._scheduler.add_job(
-                _guarded(periodic), "interval", seconds=periodic.every_s, id=periodic.name
+                _guarded(periodic),
+                "interval",
+                seconds=periodic.every_s,
+                id=periodic.name,
+                **(first if periodic.at_start else {}),
             )
 
     def start(self) -> None:
-        """Begin; the first runs come after one interval each."""
+        """Begin; first runs come at once or after one interval, as each use case says."""
         self._scheduler.start()
 
     def stop(self) -> None:
