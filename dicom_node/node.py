@@ -20,11 +20,12 @@ from dicom_node.pipeline.settle import Settle
 from dicom_node.scheduler import Periodic, Scheduler
 from dicom_node.web.server import WebServer
 from inference.service import InferenceService
-from storage import executors, index, jobs, schema
+from storage import executors, jobs, schema
 from storage.commit import GroupCommitter
 from storage.engine import migrate
 from storage.files import FileStore
 from storage.session import Database
+from storage.states import JobKind, JobState
 from storage.work import WorkEngine
 
 log = structlog.get_logger()
@@ -165,10 +166,9 @@ class Node:
         """Measure the queues: the intake slows down by them, and operators watch them."""
         parts = self._parts
         with parts.database.reading() as connection:
-            waiting = index.waiting_images(connection)
             counts = jobs.counts(connection)
             oldest = jobs.oldest_due(connection)
-        parts.intake.set_waiting(waiting)
+        parts.intake.set_waiting(counts[JobKind.ANALYSE, JobState.QUEUED])
         for (kind, state), count in counts.items():
             parts.metrics.gauge("jobs", count, kind=kind.value, state=state.value)
         late_s = (parts.clock.now() - oldest).total_seconds() if oldest is not None else 0.0

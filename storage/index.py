@@ -29,7 +29,6 @@ __all__ = (
     "SettlingStudy",
     "settling",
     "known_paths",
-    "waiting_images",
 )
 
 
@@ -198,15 +197,6 @@ def known_paths(connection: Connection, paths: Collection[str]) -> set[str]:
     received = select(Instance.path).where(Instance.path.in_(paths))
     reported = select(ReportObject.path).where(ReportObject.path.in_(paths))
     return set(connection.scalars(received)) | set(connection.scalars(reported))
-
-
-def waiting_images(connection: Connection) -> int:
-    """Return how many images wait for their analysis or are in it."""
-    return connection.execute(
-        select(func.count())
-        .select_from(Job)
-        .where(Job.state == str(JobState.QUEUED), Job.kind == str(JobKind.ANALYSE))
-    ).scalar_one()
 
 
 def _studies() -> Select[Any]:

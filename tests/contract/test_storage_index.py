@@ -268,7 +268,6 @@ def test_a_study_settles_with_its_routed_images_and_their_jobs(database: Databas
 
     with database.reading() as connection:
         (study,) = index.settling(connection)
-        assert index.waiting_images(connection) == 1
     assert study.study_id == result.study_id
     assert (study.routed, study.waiting, study.given_up, study.changes) == (1, 1, 1, 1)
     assert not study.all_analysed
