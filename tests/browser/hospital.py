@@ -97,7 +97,7 @@ def hospital(folder: Path) -> Iterator[Hospital]:
             for images in sent:
                 for port in (orthanc.dicom_port, node.dimse_port):
                     assert set(send(port, images, folder / "sent")) == {"0000H"}
-            wait_for(lambda: _all_is_back(settings))
+            wait_for(lambda: _all_is_back(settings), 120)
         uids = sorted(orthanc.sop_instance_uids())
         objects = tuple(dcmread(BytesIO(orthanc.file(uid))) for uid in uids)
         yield Hospital(orthanc, objects)
