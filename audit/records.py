@@ -31,6 +31,7 @@ class Writer:
         recorded_at: datetime,
         verdict: Mapping[str, Any] | None = None,
         notes: Iterable[str] = (),
+        parked_attempt: int | None = None,
     ) -> Entry:
         """Record one model on one image.
 
@@ -51,6 +52,9 @@ class Writer:
             expected, seen, verdict.
         notes : iterable of str
             Stable codes of what was unusual about the image.
+        parked_attempt : int, optional
+            The attempt after which the analysis was given up; such a record has a key of
+            its own, for the prediction may still come when a person asks for it.
         """
         model = prediction["model"]
         body = {
@@ -72,6 +76,8 @@ class Writer:
             "verdict": dict(verdict) if verdict is not None else None,
         }
         key = prediction_key(instance_id, model)
+        if parked_attempt is not None:
+            key += f":parked:{parked_attempt}"
         return self._entry(RecordKind.PREDICTION, key, recorded_at, body)
 
     def instance_received(

@@ -102,7 +102,7 @@ class Node:
         parts.inference.warm_up()
         self._announce()
         drain_s = parts.settings.pipeline.drain_s
-        parts.engine.start(parts.runner, parts.queues)
+        parts.engine.start(parts.runner, self._queues())
         self._undo.callback(parts.engine.stop, drain_s)
         scheduler = Scheduler(self._periodics())
         scheduler.start()
@@ -151,6 +151,14 @@ class Node:
                         model=asdict(identity), executor_id=parts.executor_id, recorded_at=now
                     ),
                 )
+
+    def _queues(self) -> dict[str, int]:
+        """Return the configured queues, and those of work for what is configured no more:
+        it is taken up too, and parked with that reason."""
+        parts = self._parts
+        with parts.database.reading() as connection:
+            others = jobs.open_queues(connection) - parts.queues.keys()
+        return {**parts.queues, **dict.fromkeys(sorted(others), 1)}
 
     def _periodics(self) -> list[Periodic]:
         parts, settings = self._parts, self._parts.settings

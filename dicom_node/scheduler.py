@@ -1,5 +1,6 @@
 """APScheduler, kept to calling use cases at intervals."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ class Scheduler:
     """Runs each use case in its own slot; a run that overlaps the next is not doubled."""
 
     def __init__(self, periodics: Sequence[Periodic]) -> None:
+        # Its warning that a slow run delays the next one says nothing that metrics do not.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(max(1, len(periodics)))},

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text
 from sqlalchemy.orm import aliased
 
 from storage.filing import Filed, FiledKind, file_instance
@@ -23,6 +23,7 @@ __all__ = (
     "InstanceRow",
     "instance",
     "current_instances",
+    "reading_order",
     "StudyRow",
     "study",
     "study_by_uid",
@@ -88,19 +89,11 @@ class SettlingStudy:
 
     last_received_at: datetime
     changes: int
-    routed: int
-    """Instances that a route took, earlier revisions of an image included."""
-
     waiting: int
-    """Of these, how many wait for their analysis or are in it."""
+    """How many of its images wait for their analysis or are in it."""
 
-    given_up: int
-    """Of these, how many a person must look at, or has discarded."""
-
-    @property
-    def all_analysed(self) -> bool:
-        """Whether no analysis is to come unless a person asks for it."""
-        return self.waiting == 0
+    retrying: int
+    """Of those that wait, how many have failed before and are tried again later."""
 
 
 def instance(connection: Connection, instance_id: int) -> InstanceRow:
@@ -128,7 +121,7 @@ def current_instances(connection: Connection, study_id: int) -> list[InstanceRow
     )
     statement = _instances().where(Instance.study_fk == study_id, ~replaced)
     rows = made_of(InstanceRow, connection.execute(statement))
-    return sorted(rows, key=_reading_order)
+    return sorted(rows, key=reading_order)
 
 
 def study(connection: Connection, study_id: int) -> StudyRow:
@@ -154,24 +147,19 @@ def study_by_uid(connection: Connection, study_instance_uid: str) -> StudyRow | 
 def settling(connection: Connection) -> list[SettlingStudy]:
     """Return the studies of which something is in no report yet, the quietest first."""
 
-    def jobs(*states: JobState) -> Any:
+    def jobs(state: JobState, *more: ColumnElement[bool]) -> Any:
         return (
             select(func.count())
             .select_from(Job)
             .where(
                 Job.study_fk == Study.id,
                 Job.kind == str(JobKind.ANALYSE),
-                Job.state.in_([str(state) for state in states]),
+                Job.state == str(state),
+                *more,
             )
             .scalar_subquery()
         )
 
-    routed = (
-        select(func.count())
-        .select_from(Instance)
-        .where(Instance.study_fk == Study.id, Instance.route != "")
-        .scalar_subquery()
-    )
     statement = (
         select(
             Study.id.label("study_id"),
@@ -182,9 +170,8 @@ def settling(connection: Connection) -> list[SettlingStudy]:
             Study.revision,
             Study.last_received_at,
             Study.changes,
-            routed.label("routed"),
             jobs(JobState.QUEUED).label("waiting"),
-            jobs(JobState.PARKED, JobState.DISCARDED).label("given_up"),
+            jobs(JobState.QUEUED, Job.attempt > Job.first_attempt).label("retrying"),
         )
         .where(text(UNREPORTED))
         .order_by(Study.last_received_at)
@@ -220,7 +207,9 @@ def _instances() -> Select[Any]:
     )
 
 
-def _reading_order(row: InstanceRow) -> tuple[Any, ...]:
+def reading_order(row: InstanceRow) -> tuple[Any, ...]:
+    """Return the sort key of an image within its study: series number, instance number."""
+
     def ranked(number: str) -> tuple[int, int, str]:
         try:
             return (0, int(number), "")

@@ -215,6 +215,12 @@ def counts(connection: Connection) -> dict[tuple[JobKind, JobState], int]:
     return found
 
 
+def open_queues(connection: Connection) -> set[str]:
+    """Return the queues that hold work which is not done."""
+    statement = select(Job.queue).where(Job.state == str(JobState.QUEUED)).distinct()
+    return set(connection.scalars(statement))
+
+
 def oldest_due(connection: Connection) -> datetime | None:
     """Return when the longest-waiting queued job was due; None when none is queued."""
     statement = (

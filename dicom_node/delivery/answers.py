@@ -27,6 +27,9 @@ TIMED_OUT = "timed-out"
 NOT_ACKNOWLEDGED = "not-acknowledged"
 """The destination answered the request, but said nothing of this object."""
 
+UNREACHABLE = "unreachable"
+"""No association or connection could be made."""
+
 UNREADABLE = "unreadable"
 """Our own file could not be read or encoded."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 from pydicom import Dataset
+from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.errors import Fault
@@ -14,7 +15,7 @@ from audit.store import append
 from dicom_node.config.settings import RouteSettings
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.result import result_document
-from dicom_node.pipeline.subjects import image_subject
+from dicom_node.pipeline.subjects import image_subject, row_subject
 from dicom_node.pipeline.work import Work
 from inference.regions import RegionMap
 from inference.service import InferenceService
@@ -22,6 +23,7 @@ from inference.types import (
     ImageAnalysis,
     ImageVerdict,
     Outcome,
+    Prediction,
     Task,
     prediction_to_json,
     verdict_to_json,
@@ -82,7 +84,7 @@ class Analyse:
         """
         parts = self._parts
         with parts.database.reading() as connection:
-            row = instance(connection, int(job.key.partition(":")[2]))
+            row = instance(connection, _instance_id(job))
         path = parts.files.absolute(row.path)
         stored = received_file(path)
         if stored.content_sha256 != row.content_sha256:
@@ -125,6 +127,34 @@ class Analyse:
             parts.work.finish(connection, job.key)
         self._tell(row, analysis, verdict)
 
+    def parked(self, connection: Connection, job: JobRow, code: str, reason: str) -> None:
+        """Record each model's failure, and let a report say that the image is not analysed."""
+        parts = self._parts
+        row = instance(connection, _instance_id(job))
+        subject = row_subject(row)
+        now = parts.clock.now()
+        route = next((r for r in parts.routes if r.name == row.route), None)
+        for identity in parts.inference.identities():
+            if route is None or identity.name in route.models:
+                failure = Prediction(
+                    model=identity,
+                    outcome=Outcome.FAILED,
+                    reason_code=code,
+                    reason=reason,
+                    started_at=now.isoformat(),
+                )
+                append(
+                    connection,
+                    parts.writer.prediction(
+                        instance_id=row.id,
+                        subject=subject,
+                        trigger=row.route,
+                        prediction=prediction_to_json(failure),
+                        parked_attempt=job.attempt,
+                        recorded_at=now,
+                    ),
+                )
+
     def _verdict(self, header: Dataset, analysis: ImageAnalysis) -> ImageVerdict | None:
         seen = analysis.prediction(Task.BODY_PART)
         if seen is None or seen.outcome is not Outcome.PREDICTED:
@@ -150,3 +180,7 @@ class Analyse:
             verdict=verdict.verdict.value if verdict is not None else "",
             outcomes=[f"{p.model.name}:{p.outcome.value}" for p in analysis.predictions],
         )
+
+
+def _instance_id(job: JobRow) -> int:
+    return int(job.key.partition(":")[2])

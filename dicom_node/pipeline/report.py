@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.entries import WrittenObject
+from audit.errors import Transient
 from audit.metrics import Metrics
 from audit.pseudonym import Pseudonyms
 from audit.records import Writer
@@ -28,14 +29,23 @@ from inference.manifest import Label
 from inference.types import Code
 from storage import jobs
 from storage.files import FileStore
-from storage.index import InstanceRow, StudyRow, current_instances, study
+from storage.index import (
+    InstanceRow,
+    StudyRow,
+    current_instances,
+    instance,
+    reading_order,
+    study,
+)
 from storage.jobs import JobRow
 from storage.reports import (
     NewReportObject,
-    ReportObjectRow,
+    ReportRow,
     ensure_deliveries,
     insert_report,
+    nothing_to_report,
     previous_report,
+    report_instances,
 )
 from storage.results import results_for
 from storage.session import Database
@@ -65,6 +75,12 @@ class ReportParts:
     device_serial: str
 
 
+class Overtaken(Transient):
+    """Another job wrote a revision meanwhile: look again at what is left to say."""
+
+    code = "report.revision.overtaken"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
     """A study as one snapshot of the database shows it."""
@@ -72,7 +88,6 @@ class _Subject:
     study: StudyRow
     rows: Sequence[InstanceRow]
     images: tuple[ReportImage, ...]
-    predecessors: Mapping[ReportProfile, ReportObjectRow | None]
     sources: tuple[str, ...]
     """Audit keys of the predictions that the report rests on."""
 
@@ -86,24 +101,33 @@ class WriteReport:
         self._routes = {route.name: route for route in parts.settings.routes}
 
     def __call__(self, job: JobRow) -> None:
-        """Report on every analysed image of the study of `job`.
+        """Report on every analysed image of the study of `job`, unless that was done.
 
-        What is still being analysed is left for the next revision.
+        What is still being analysed is left for a later revision.
+
+        Raises
+        ------
+        Overtaken
+            Another job wrote a revision between our look and our write.
         """
         parts = self._parts
-        revision = int(job.key.rpartition(":")[2])
+        wanted_changes = int(job.key.rpartition(":")[2])
         subject = self._snapshot(job.study_id)
-        if not subject.images:
+        if subject.study.reported_changes >= wanted_changes or not subject.images:
             with parts.database.transaction() as connection:
+                nothing_to_report(connection, study_id=job.study_id, changes=wanted_changes)
                 parts.work.finish(connection, job.key)
             return
+        revision = subject.study.revision + 1
         now = parts.clock.now()
-        built = {
-            profile: build_report(self._request(subject, revision, profile, now), profile)
+        requests = {
+            profile: self._request(subject, revision, profile, now)
             for profile in self._profiles(subject.rows)
         }
-        objects = self._keep(job.study_id, revision, built)
-        request = self._request(subject, revision, ReportProfile.VIEWER, now)
+        objects = self._keep(
+            {profile: build_report(request, profile) for profile, request in requests.items()}
+        )
+        request = next(iter(requests.values()))
         with parts.database.transaction() as connection:
             report_id = insert_report(
                 connection,
@@ -115,17 +139,11 @@ class WriteReport:
                 objects=objects,
                 created_at=now,
             )
-            if report_id is not None:
-                self._begin_deliveries(connection, job, report_id, subject.rows)
-                self._record(
-                    connection,
-                    study_id=job.study_id,
-                    revision=revision,
-                    subject=subject,
-                    objects=objects,
-                    now=now,
-                )
+            if report_id is None:
+                raise Overtaken("another revision of this report was written meanwhile")
+            self._begin_deliveries(connection, job, report_id, subject.rows)
             parts.work.finish(connection, job.key)
+            self._record(connection, job.study_id, request, subject, objects)
         parts.metrics.count("reports_total", revision="first" if revision == 1 else "later")
         log.info(
             "pipeline.report.written",
@@ -134,30 +152,35 @@ class WriteReport:
             objects=len(objects),
         )
 
-    def alternative(
-        self, study_id: int, revision: int, created_at: datetime, profile: ReportProfile
-    ) -> list[NewReportObject]:
+    def parked(self, connection: Connection, job: JobRow, code: str, reason: str) -> None:
+        """Nothing more to say: the job itself names what is missing."""
+
+    def alternative(self, existing: ReportRow, profile: ReportProfile) -> list[NewReportObject]:
         """Build the SR of an existing revision in another profile, with UIDs of its own.
 
-        For a destination that refuses the SOP class of its profile.
+        For a destination that refuses the SOP class of its profile. It says what the
+        revision said: of the same images, from the results that there were.
         """
-        subject = self._snapshot(study_id)
-        request = self._request(subject, revision, profile, created_at)
-        objects = self._keep(study_id, revision, {profile: build_report(request, profile)})
-        return [each for each in objects if each.role == "SR"]
+        subject = self._snapshot(existing.study_id, of=existing)
+        request = self._request(subject, existing.revision, profile, existing.created_at)
+        [sr] = [built for built in build_report(request, profile) if built.role == "SR"]
+        return self._keep({profile: [sr]})
 
-    def _snapshot(self, study_id: int) -> _Subject:
+    def _snapshot(self, study_id: int, *, of: ReportRow | None = None) -> _Subject:
+        """Return the study as it is now, or as the report `of` found it."""
         with self._parts.database.reading() as connection:
             owner = study(connection, study_id)
-            rows = [
-                row
-                for row in current_instances(connection, study_id)
-                if row.route and _is_analysed(connection, row)
-            ]
-            results = results_for(connection, [row.id for row in rows])
-            predecessors = {
-                profile: previous_report(connection, study_id, profile) for profile in ReportProfile
-            }
+            if of is None:
+                current = current_instances(connection, study_id)
+                rows = [r for r in current if r.route and _is_analysed(connection, r)]
+            else:
+                told_of = sorted(report_instances(connection, of.id))
+                rows = sorted((instance(connection, each) for each in told_of), key=reading_order)
+            found = results_for(connection, [row.id for row in rows])
+        results = {
+            row.id: [r for r in found[row.id] if of is None or r.created_at <= of.created_at]
+            for row in rows
+        }
         images = []
         for number, row in enumerate(rows, start=1):
             path = self._parts.files.absolute(row.path)
@@ -176,7 +199,6 @@ class WriteReport:
             study=owner,
             rows=rows,
             images=tuple(images),
-            predecessors=predecessors,
             sources=tuple(f"{r.instance_id}:{r.model_name}" for rs in results.values() for r in rs),
         )
 
@@ -184,7 +206,8 @@ class WriteReport:
         self, subject: _Subject, revision: int, profile: ReportProfile, created_at: datetime
     ) -> ReportRequest:
         parts, settings = self._parts, self._parts.settings
-        older = subject.predecessors[profile]
+        with parts.database.reading() as connection:
+            older = previous_report(connection, subject.study.id, profile, before_revision=revision)
         return ReportRequest(
             study_instance_uid=subject.study.study_instance_uid,
             revision=revision,
@@ -207,6 +230,7 @@ class WriteReport:
             sr_series_number=settings.report.sr_series_number,
             sc_series_number=settings.report.sc_series_number,
             sc_long_side_pixels=settings.report.sc_long_side_pixels,
+            maximum_heat_maps=settings.report.maximum_heat_maps,
             maximum_pixels=settings.inference.maximum_pixels,
         )
 
@@ -224,10 +248,8 @@ class WriteReport:
         wanted = {self._destinations[name].profile for name in self._targets(rows)}
         return sorted(wanted or {ReportProfile.VIEWER})
 
-    def _keep(
-        self, study_id: int, revision: int, built: Mapping[ReportProfile, Sequence[BuiltObject]]
-    ) -> list[NewReportObject]:
-        """Write the objects to durable files; a repeated step writes the same ones again."""
+    def _keep(self, built: Mapping[ReportProfile, Sequence[BuiltObject]]) -> list[NewReportObject]:
+        """Write each object to a durable file; without a row the file is swept later."""
         kept: dict[str, NewReportObject] = {}
         for profile, objects in built.items():
             for each in objects:
@@ -237,7 +259,7 @@ class WriteReport:
                 buffer = BytesIO()
                 dcmwrite(buffer, ds, enforce_file_format=True)
                 content = buffer.getvalue()
-                relative = f"reports/{study_id}/{revision}/{ds.SOPInstanceUID}.dcm"
+                relative = self._parts.files.new_path("reports")
                 self._parts.files.write(relative, content)
                 kept[ds.SOPInstanceUID] = NewReportObject(
                     profile=profile.value if each.role == "SR" else SHARED,
@@ -270,19 +292,17 @@ class WriteReport:
     def _record(
         self,
         connection: Connection,
-        *,
         study_id: int,
-        revision: int,
+        request: ReportRequest,
         subject: _Subject,
         objects: Sequence[NewReportObject],
-        now: datetime,
     ) -> None:
-        older = next((row for row in subject.predecessors.values() if row is not None), None)
+        older = request.predecessor
         append(
             connection,
             self._parts.writer.report_written(
                 study_id=study_id,
-                revision=revision,
+                revision=request.revision,
                 subject=study_subject(subject.images[0].header, self._parts.pseudonyms),
                 objects=[
                     WrittenObject(
@@ -296,7 +316,7 @@ class WriteReport:
                 ],
                 sources=subject.sources,
                 predecessor=older.sop_instance_uid if older is not None else "",
-                recorded_at=now,
+                recorded_at=request.created_at,
             ),
         )
 

@@ -1,8 +1,11 @@
 """The handler that the engine calls: find the job, run its step, say what happened."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Mapping
+from typing import Protocol
 
 import structlog
+from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.errors import NodeError
@@ -16,8 +19,17 @@ from storage.states import IllegalTransition, JobKind, JobState
 
 log = structlog.get_logger()
 
-Step = Callable[[JobRow], None]
-"""Does the job's effect and marks it done in one transaction; may run twice."""
+
+class Step(Protocol):
+    """What a kind of job does."""
+
+    def __call__(self, job: JobRow) -> None:
+        """Do the job's effect and mark it done in one transaction; may run twice."""
+        ...
+
+    def parked(self, connection: Connection, job: JobRow, code: str, reason: str) -> None:
+        """Add what it means that the job was given up to the transaction that says so."""
+        ...
 
 
 class Runner:
@@ -45,16 +57,30 @@ class Runner:
                 return
             correlation_id = study(connection, job.study_id).correlation_id
         started = self._clock.monotonic_s()
-        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
-            try:
-                self._steps[job.kind](job)
-            except (IllegalTransition, jobs.StaleJob):
-                return  # another run of this job has ended it
-            except NodeError as error:
-                self._work.fail(job, error)
-            except Exception as error:
-                log.exception("pipeline.step.crashed", job_key=job_key, error=type(error).__name__)
-                self._work.fail(job, error)
+        with (
+            structlog.contextvars.bound_contextvars(correlation_id=correlation_id),
+            contextlib.suppress(IllegalTransition, jobs.StaleJob),  # another run has ended it
+        ):
+            self._attempt(job)
         self._metrics.observe(
             "job_duration_seconds", self._clock.monotonic_s() - started, kind=job.kind
         )
+
+    def _attempt(self, job: JobRow) -> None:
+        step = self._steps[job.kind]
+        try:
+            step(job)
+        except (IllegalTransition, jobs.StaleJob):
+            raise
+        except Exception as error:
+            if not isinstance(error, NodeError):
+                log.exception("pipeline.step.crashed", job_key=job.key, error_type=_name(error))
+            self._work.fail(
+                job,
+                error,
+                lambda connection, code, reason: step.parked(connection, job, code, reason),
+            )
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__

@@ -269,13 +269,17 @@ def test_a_study_settles_with_its_routed_images_and_their_jobs(database: Databas
     with database.reading() as connection:
         (study,) = index.settling(connection)
     assert study.study_id == result.study_id
-    assert (study.routed, study.waiting, study.given_up, study.changes) == (1, 1, 1, 1)
-    assert not study.all_analysed
+    assert (study.waiting, study.retrying, study.changes) == (1, 0, 1)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE job SET attempt = 2 WHERE key = 'analyse:1'"))
+    with database.reading() as connection:
+        (study,) = index.settling(connection)
+    assert (study.waiting, study.retrying) == (1, 1)
     with database.transaction() as connection:
         connection.execute(text("UPDATE job SET state = 'done' WHERE state = 'queued'"))
     with database.reading() as connection:
         (study,) = index.settling(connection)
-    assert study.all_analysed
+    assert (study.waiting, study.retrying) == (0, 0)
 
 
 def test_looking_for_settling_studies_reads_no_reported_one(database: Database) -> None:
