@@ -56,6 +56,7 @@ class Event(StrEnum):
     ORPHAN_REMOVED = "reconcile.orphan.removed"
 
     INSTANCE_RECEIVED = "intake.instance.received"
+    FILE_RESTORED = "intake.file.restored"
     MODEL_LOADED = "inference.model.loaded"
     BATCH_FAILED = "inference.batch.failed"
     IMAGE_REFUSED = "inference.image.refused"
@@ -135,6 +136,7 @@ def _required() -> dict[Event, tuple[str, ...]]:
             "route",
             "size_bytes",
         ),
+        Event.FILE_RESTORED: ("correlation_id", "instance_id"),
         Event.MODEL_LOADED: (
             "model_name",
             "model_version",

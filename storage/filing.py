@@ -44,6 +44,9 @@ class Filed:
     path: str
     """Of the bytes that the row speaks of: for a duplicate, the earlier file's."""
 
+    size_bytes: int
+    """Of that file."""
+
 
 def file_instance(connection: Connection, new: NewInstance) -> Filed:
     """File `new`, once: bytes that are here already change nothing.
@@ -87,12 +90,25 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
                 correlation_id=correlation_id,
                 revision=made.revision,
                 path=new.path,
+                size_bytes=new.size_bytes,
             )
         # Another took this revision, or brought the same bytes; it has committed by now.
         earlier = _same_bytes(connection, new)
         if earlier is not None:
             return earlier
     raise DatabaseAway("other revisions of this instance were filed at the same moment")
+
+
+def replace_file(connection: Connection, earlier: Filed, new: NewInstance) -> bool:
+    """Let the row of the duplicate `earlier` speak of the file of `new`, which has the same
+    data set; return False when another has replaced that file meanwhile."""
+    values = {
+        "row": earlier.instance_id,
+        "was": earlier.path,
+        "new_path": new.path,
+        "new_size": new.size_bytes,
+    }
+    return connection.execute(_REPLACE_FILE, values).rowcount == 1
 
 
 def _same_bytes(connection: Connection, new: NewInstance) -> Filed | None:
@@ -208,12 +224,19 @@ _SAME_BYTES = (
         _study.correlation_id,
         _instance.revision,
         _instance.path,
+        _instance.size_bytes,
     )
     .join_from(_table(Instance), _table(Study))
     .where(
         _instance.sop_instance_uid == bindparam("uid"),
         _instance.content_sha256 == bindparam("sha256"),
     )
+)
+
+_REPLACE_FILE = (
+    update(_table(Instance))
+    .where(_instance.id == bindparam("row"), _instance.path == bindparam("was"))
+    .values(path=bindparam("new_path"), size_bytes=bindparam("new_size"))
 )
 
 _PLACE = (

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text
 from sqlalchemy.orm import aliased
 
-from storage.filing import Filed, FiledKind, file_instance
+from storage.filing import Filed, FiledKind, file_instance, replace_file
 from storage.incoming import NewInstance, new_instance_from_header
 from storage.models import UNREPORTED, Accession, Instance, Job, ReportObject, Series, Study
 from storage.rows import NoSuchRow, columns_of, made_of
@@ -20,6 +20,7 @@ __all__ = (
     "FiledKind",
     "Filed",
     "file_instance",
+    "replace_file",
     "InstanceRow",
     "instance",
     "current_instances",

@@ -18,7 +18,6 @@ from pydicom import Dataset
 from sqlalchemy import Connection
 
 from audit.clock import Clock
-from audit.errors import NodeError
 from audit.metrics import Metrics
 from audit.pseudonym import Pseudonyms
 from audit.records import Writer
@@ -27,15 +26,24 @@ from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
 from dicom_node.core.pressure import slowdown_s
 from dicom_node.core.routing import RoutedInstance, choose_route, urgent
+from dicom_node.pipeline.analyse import DamagedFile
 from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.receiving import Caller, Carriage, ReceiptKind, ReceivedFile
 from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, analyse_key
+from storage import jobs
 from storage.commit import GroupCommitter
 from storage.files import FileStore
-from storage.index import Filed, FiledKind, NewInstance, file_instance, new_instance_from_header
+from storage.index import (
+    Filed,
+    FiledKind,
+    NewInstance,
+    file_instance,
+    new_instance_from_header,
+    replace_file,
+)
 from storage.session import CommitDoubtful
-from storage.states import JobKind
+from storage.states import JobKind, JobState
 
 log = structlog.get_logger()
 
@@ -134,12 +142,18 @@ class Intake:
             )
         except CommitDoubtful:
             raise  # the row may be there; a file without one is swept later
-        except NodeError:
+        except Exception:
             parts.files.remove(relative)
             raise
         kind = ReceiptKind(filed.kind)
-        if kind is ReceiptKind.DUPLICATE:
+        if filed.path != relative:
             parts.files.remove(relative)
+        elif kind is ReceiptKind.DUPLICATE:
+            log.warning(
+                "intake.file.restored",
+                correlation_id=filed.correlation_id,
+                instance_id=filed.instance_id,
+            )
         log.info(
             "intake.instance.received",
             correlation_id=filed.correlation_id,
@@ -157,7 +171,7 @@ class Intake:
     ) -> Filed:
         filed = file_instance(connection, new)
         if filed.kind is FiledKind.DUPLICATE:
-            return filed
+            return self._restored(connection, filed, new)
         if new.route:
             self._parts.work.begin(
                 connection,
@@ -188,6 +202,27 @@ class Intake:
                 ),
             )
         return filed
+
+    def _restored(self, connection: Connection, earlier: Filed, new: NewInstance) -> Filed:
+        """Put the new file in the place of the earlier one where that is lost or damaged.
+
+        Success was promised for those bytes; here they are again.
+        """
+        key = analyse_key(earlier.instance_id)
+        if self._is_whole(earlier):
+            job = jobs.get(connection, key)
+            if job is None or job.error_code != DamagedFile.code:
+                return earlier
+        if not replace_file(connection, earlier, new):
+            return earlier
+        self._parts.work.unpark(connection, key, actor="intake", wanted=JobState.QUEUED)
+        return replace(earlier, path=new.path, size_bytes=new.size_bytes)
+
+    def _is_whole(self, filed: Filed) -> bool:
+        try:
+            return self._parts.files.absolute(filed.path).stat().st_size == filed.size_bytes
+        except OSError:
+            return False
 
 
 class _Carriage:

@@ -159,31 +159,34 @@ class Work:
 
     def redrive(self, key: str, *, actor: str) -> bool:
         """Queue a parked job again, on a person's word; False when it is not parked."""
-        return self._by_hand(key, actor=actor, wanted=JobState.QUEUED)
+        with self._database.transaction() as connection:
+            return self.unpark(connection, key, actor=actor, wanted=JobState.QUEUED)
 
     def discard(self, key: str, *, actor: str) -> bool:
         """Give a parked job up, on a person's word; False when it is not parked."""
-        return self._by_hand(key, actor=actor, wanted=JobState.DISCARDED)
-
-    def _by_hand(self, key: str, *, actor: str, wanted: JobState) -> bool:
-        now = self._clock.now()
         with self._database.transaction() as connection:
-            job = jobs.get(connection, key)
-            if job is None or job.state is not JobState.PARKED:
-                return False
-            if wanted is JobState.QUEUED:
-                attempt = jobs.redrive(connection, key, now)
-                self._engine.enqueue(
-                    connection,
-                    job_key=key,
-                    attempt=attempt,
-                    queue=job.queue,
-                    urgent=job.urgent,
-                )
-            else:
-                jobs.discard(connection, key, now)
-            change = "redriven" if wanted is JobState.QUEUED else "discarded"
-            self._record(connection, job, change, actor=actor, error_code=job.error_code)
+            return self.unpark(connection, key, actor=actor, wanted=JobState.DISCARDED)
+
+    def unpark(self, connection: Connection, key: str, *, actor: str, wanted: JobState) -> bool:
+        """Take a parked job to `wanted` in the caller's transaction; False when it is not
+        parked."""
+        now = self._clock.now()
+        job = jobs.get(connection, key)
+        if job is None or job.state is not JobState.PARKED:
+            return False
+        if wanted is JobState.QUEUED:
+            attempt = jobs.redrive(connection, key, now)
+            self._engine.enqueue(
+                connection,
+                job_key=key,
+                attempt=attempt,
+                queue=job.queue,
+                urgent=job.urgent,
+            )
+        else:
+            jobs.discard(connection, key, now)
+        change = "redriven" if wanted is JobState.QUEUED else "discarded"
+        self._record(connection, job, change, actor=actor, error_code=job.error_code)
         return True
 
     def _record(
