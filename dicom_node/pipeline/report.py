@@ -1,13 +1,10 @@
 """The step *report*: a settled study's verdicts and findings become DICOM objects."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
 
 import structlog
-from pydicom import dcmwrite
 from sqlalchemy import Connection
 
 from audit.clock import Clock
@@ -18,12 +15,13 @@ from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings, ReportProfile
+from dicom_node.pipeline.objects import SHARED, keep_object, keep_report
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.result import read_documents
 from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, analyse_key, deliver_key, deliver_queue
-from dicom_node.report.build import build_report
-from dicom_node.report.content import BuiltObject, Predecessor, ReportImage, ReportRequest
+from dicom_node.report.build import build_sr, overlays_among
+from dicom_node.report.content import Predecessor, ReportImage, ReportRequest
 from dicom_node.report.summary import summary_document
 from inference.manifest import Label
 from inference.types import Code
@@ -46,15 +44,13 @@ from storage.reports import (
     nothing_to_report,
     previous_report,
     report_instances,
+    report_objects,
 )
 from storage.results import results_for
 from storage.session import Database
 from storage.states import JobKind, JobState
 
 log = structlog.get_logger()
-
-SHARED = "any"
-"""Profile of the objects that all profiles have in common: the heat maps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +120,7 @@ class WriteReport:
             profile: self._request(subject, revision, profile, now)
             for profile in self._profiles(subject.rows)
         }
-        objects = self._keep(
-            {profile: build_report(request, profile) for profile, request in requests.items()}
-        )
+        objects = keep_report(parts.files, requests)
         request = next(iter(requests.values()))
         with parts.database.transaction() as connection:
             report_id = insert_report(
@@ -163,8 +157,10 @@ class WriteReport:
         """
         subject = self._snapshot(existing.study_id, of=existing)
         request = self._request(subject, existing.revision, profile, existing.created_at)
-        [sr] = [built for built in build_report(request, profile) if built.role == "SR"]
-        return self._keep({profile: [sr]})
+        with self._parts.database.reading() as connection:
+            written = report_objects(connection, existing.id, SHARED)
+        overlays = overlays_among(request, {each.sop_instance_uid for each in written})
+        return [keep_object(self._parts.files, build_sr(request, profile, overlays), profile.value)]
 
     def _snapshot(self, study_id: int, *, of: ReportRow | None = None) -> _Subject:
         """Return the study as it is now, or as the report `of` found it."""
@@ -247,31 +243,6 @@ class WriteReport:
     def _profiles(self, rows: Sequence[InstanceRow]) -> list[ReportProfile]:
         wanted = {self._destinations[name].profile for name in self._targets(rows)}
         return sorted(wanted or {ReportProfile.VIEWER})
-
-    def _keep(self, built: Mapping[ReportProfile, Sequence[BuiltObject]]) -> list[NewReportObject]:
-        """Write each object to a durable file; without a row the file is swept later."""
-        kept: dict[str, NewReportObject] = {}
-        for profile, objects in built.items():
-            for each in objects:
-                ds = each.dataset
-                if ds.SOPInstanceUID in kept:
-                    continue
-                buffer = BytesIO()
-                dcmwrite(buffer, ds, enforce_file_format=True)
-                content = buffer.getvalue()
-                relative = self._parts.files.new_path("reports")
-                self._parts.files.write(relative, content)
-                kept[ds.SOPInstanceUID] = NewReportObject(
-                    profile=profile.value if each.role == "SR" else SHARED,
-                    role=each.role,
-                    series_instance_uid=ds.SeriesInstanceUID,
-                    sop_instance_uid=ds.SOPInstanceUID,
-                    sop_class_uid=ds.SOPClassUID,
-                    transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
-                    sha256=hashlib.sha256(content).hexdigest(),
-                    path=relative,
-                )
-        return list(kept.values())
 
     def _begin_deliveries(
         self, connection: Connection, job: JobRow, report_id: int, rows: Sequence[InstanceRow]

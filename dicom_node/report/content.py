@@ -70,6 +70,9 @@ class ReportRequest:
     sr_series_number: int
     sc_series_number: int
     sc_long_side_pixels: int
+    maximum_heat_maps: int
+    """Only so many findings get a heat map, the likeliest first."""
+
     maximum_pixels: int
     """Images with more are not read for an overlay."""
 
@@ -84,5 +87,5 @@ class BuiltObject:
     dataset: Dataset
     """Complete, with file meta information."""
 
-    image_number: int | None = None
-    finding: str | None = None
+    subject: tuple[int, str, str] | None = None
+    """Of a heat map: image number, model name, label key."""

@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from dicom_node.config.settings import ReportProfile
 from dicom_node.report import codes
-from dicom_node.report.build import build_report
+from dicom_node.report.build import build_overlays, overlay_reference
 from dicom_node.report.content import ReportRequest
 from dicom_node.report.evidence import text_of
 from dicom_node.report.sr import FORMS, structured_report
@@ -24,6 +24,7 @@ from tests.builders import chest_radiograph, part10_bytes
 from tests.data import data_dir
 from tests.peers import require
 from tests.report_requests import (
+    built_report,
     chest_image,
     damaged_image,
     other_image,
@@ -129,7 +130,7 @@ def test_dciodvfy_and_dsrdump_accept_every_object(name, tmp_path):
     request = _request(name, tmp_path)
 
     for profile in ReportProfile:
-        built = build_report(request, profile)
+        built = built_report(request, profile)
         assert [b.role for b in built] == ["SC", "SR"]
         for made in built:
             path = _written(made.dataset, tmp_path / f"{made.role}.{profile}.dcm")
@@ -176,10 +177,6 @@ def test_pixelmed_accepts_the_standard_twin_of_every_report(tmp_path):
 
 def _standard_twin(request: ReportRequest) -> Dataset:
     """Return the report under the standard title, by which PixelMed finds its template."""
-    overlays = {
-        (b.image_number, "chest-findings", b.finding): b.dataset
-        for b in build_report(request, ReportProfile.VIEWER)
-        if b.role == "SC"
-    }
+    overlays = dict(map(overlay_reference, build_overlays(request)))
     form = replace(FORMS[ReportProfile.VIEWER], title=codes.IMAGING_MEASUREMENT_REPORT)
     return structured_report(request, form, overlays)
