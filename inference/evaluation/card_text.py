@@ -53,8 +53,8 @@ LIMITS = {
             "detectors of other makers are untested; the gate keeps other views out.",
             "- Which findings are reported was decided by the interval on the held-out images; "
             "the numbers of reported findings are therefore slightly flattered.",
-            "- A heat map shows what moved the score. It is no outline of a lesion and has not "
-            "been judged by a radiologist.",
+            "- A heat map shows what moved the score. It is no outline of a lesion; the table "
+            "above says how seldom its peak lies on one.",
         ]
     ),
 }

@@ -205,8 +205,25 @@ def cross_validation(
         "unifesp_without_others": region_scores(probabilities[named], targets[named]),
         "limbs": region_scores(probabilities[limbs], targets[limbs]),
         "all": region_scores(probabilities, targets),
+        "unifesp_chest_recall": chest_recall(probabilities[unifesp], targets[unifesp], pair),
         "classes": class_table(probabilities, targets, thresholds),
         "confusion_unifesp": confusion(probabilities[unifesp], targets[unifesp]),
+    }
+
+
+def chest_recall(
+    probabilities: NDArray[np.float64], targets: FloatArray, pair: Thresholds
+) -> dict[str, Any]:
+    """Return how many chests are recognised as chests: at the threshold, and by top-1."""
+    column = BODYPART_KEYS.index("Chest")
+    rows = np.nan_to_num(targets[:, column]) >= 0.5
+    regions = probabilities[rows, : BODYPART_KEYS.index(FRONTAL_CHEST)]
+    found = int((regions[:, column] >= pair.present_at).sum())
+    return {
+        "images": len(regions),
+        "at_threshold": found / len(regions),
+        "at_threshold_95": list(share_interval(found, len(regions))),
+        "top1": float((regions.argmax(axis=1) == column).mean()),
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from inference.evaluation.card import write_card
 from inference.evaluation.heldout import chest_held_out, finding_scores
 from inference.evaluation.loaded import load_model
+from inference.evaluation.localisation import pointing_game
 from inference.evaluation.metrics import auc, youden_threshold
 from inference.manifest import (
     Gate,
@@ -132,6 +133,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
     metrics["float16_difference"] = difference
+    metrics["heat_maps"] = plain(pointing_game(stored, options.data))
     labels = tuple(with_reporting(label, held_out["findings"][label.key]) for label in labels)
     finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
     write_manifest(options.out, finished)
