@@ -56,6 +56,7 @@ class Event(StrEnum):
     ORPHAN_REMOVED = "reconcile.orphan.removed"
 
     INSTANCE_RECEIVED = "intake.instance.received"
+    PATIENT_CONFLICTED = "intake.patient.conflicted"
     FILE_RESTORED = "intake.file.restored"
     MODEL_LOADED = "inference.model.loaded"
     BATCH_FAILED = "inference.batch.failed"
@@ -136,6 +137,7 @@ def _required() -> dict[Event, tuple[str, ...]]:
             "route",
             "size_bytes",
         ),
+        Event.PATIENT_CONFLICTED: ("correlation_id", "instance_id", "calling_ae_title"),
         Event.FILE_RESTORED: ("correlation_id", "instance_id"),
         Event.MODEL_LOADED: (
             "model_name",

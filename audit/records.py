@@ -97,7 +97,8 @@ class Writer:
         caller : mapping
             ``calling_ae_title``, ``called_ae_title``, ``address``, ``protocol``.
         receipt : str
-            ``stored`` or ``revision``.
+            ``stored``, ``revision``, or ``patient_conflict`` for an image that names
+            another patient than the study that it came under.
         route : str
             The route that took it; empty where none did.
         """

@@ -59,6 +59,8 @@ class InstanceRow:
     calling_ae_title: str
     route: str
     received_at: datetime
+    same_patient: bool
+    """Whether the image names the study's own patient; else no report may speak of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +115,14 @@ def instance(connection: Connection, instance_id: int) -> InstanceRow:
 
 def current_instances(connection: Connection, study_id: int) -> list[InstanceRow]:
     """Return the newest revision of each image of a study, in the order of Series Number and
-    Instance Number (numbers before words, then by UID)."""
+    Instance Number (numbers before words, then by UID).
+
+    An image that names another patient replaces none of the study's own.
+    """
     newer = aliased(Instance)
     replaced = exists().where(
         newer.study_fk == Instance.study_fk,
+        newer.patient_fk == Instance.patient_fk,
         newer.sop_instance_uid == Instance.sop_instance_uid,
         newer.revision > Instance.revision,
     )
@@ -199,6 +205,7 @@ def _instances() -> Select[Any]:
             Series,
             Study,
             study_id=Instance.study_fk,
+            same_patient=Instance.patient_fk == Study.patient_fk,
             accession_number=func.coalesce(Accession.accession_number, ""),
             accession_issuer=func.coalesce(Accession.issuer, ""),
         )

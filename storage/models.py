@@ -143,6 +143,9 @@ class Instance(Base):
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     series_fk: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
     study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    patient_fk: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    """The patient that this image names; where it is not the study's, nothing is reported."""
+
     accession_fk: Mapped[int | None] = mapped_column(ForeignKey("accession.id"), index=True)
     instance_number: Mapped[str] = mapped_column(String(16), default="")
     content_sha256: Mapped[str] = mapped_column(String(64))

@@ -134,6 +134,7 @@ def _create_instances() -> None:
         sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
         sa.Column("series_fk", BIG, nullable=False),
         sa.Column("study_fk", BIG, nullable=False),
+        sa.Column("patient_fk", BIG, nullable=False),
         sa.Column("accession_fk", BIG, nullable=True),
         sa.Column("instance_number", sa.String(length=16), nullable=False),
         sa.Column("content_sha256", sa.String(length=64), nullable=False),
@@ -145,6 +146,7 @@ def _create_instances() -> None:
         sa.ForeignKeyConstraint(
             ["accession_fk"], ["accession.id"], name="fk_instance_accession_fk"
         ),
+        sa.ForeignKeyConstraint(["patient_fk"], ["patient.id"], name="fk_instance_patient_fk"),
         sa.ForeignKeyConstraint(["series_fk"], ["series.id"], name="fk_instance_series_fk"),
         sa.ForeignKeyConstraint(["study_fk"], ["study.id"], name="fk_instance_study_fk"),
         sa.PrimaryKeyConstraint("id", name="pk_instance"),

@@ -47,6 +47,10 @@ from storage.states import JobKind, JobState
 
 log = structlog.get_logger()
 
+PATIENT_CONFLICT = "patient_conflict"
+"""Outcome in the audit of an image that names another patient than its study does: it is
+kept and acknowledged, but neither analysed nor reported."""
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeParts:
@@ -154,6 +158,13 @@ class Intake:
                 correlation_id=filed.correlation_id,
                 instance_id=filed.instance_id,
             )
+        elif not filed.same_patient:
+            log.warning(
+                "intake.patient.conflicted",
+                correlation_id=filed.correlation_id,
+                instance_id=filed.instance_id,
+                calling_ae_title=caller.calling_ae_title,
+            )
         log.info(
             "intake.instance.received",
             correlation_id=filed.correlation_id,
@@ -172,7 +183,7 @@ class Intake:
         filed = file_instance(connection, new)
         if filed.kind is FiledKind.DUPLICATE:
             return self._restored(connection, filed, new)
-        if new.route:
+        if new.route and filed.same_patient:
             self._parts.work.begin(
                 connection,
                 key=analyse_key(filed.instance_id),
@@ -181,7 +192,7 @@ class Intake:
                 study_id=filed.study_id,
                 urgent=new.urgent,
             )
-        if filed.kind is FiledKind.REVISION:
+        if filed.kind is FiledKind.REVISION or not filed.same_patient:
             append(
                 connection,
                 self._parts.writer.instance_received(
@@ -196,7 +207,7 @@ class Intake:
                         content_sha256=new.content_sha256,
                     ),
                     caller=asdict(caller),
-                    receipt=filed.kind,
+                    receipt=filed.kind if filed.same_patient else PATIENT_CONFLICT,
                     route=new.route,
                     recorded_at=new.received_at,
                 ),

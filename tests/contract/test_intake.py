@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from audit.clock import SystemClock
 from audit.entries import Node
@@ -196,3 +197,21 @@ def test_an_image_of_which_nobody_knows_whether_it_was_filed_keeps_its_file(
         desk.receive(chest_radiograph())
 
     assert len(desk.stored()) == 1
+
+
+def test_an_image_of_another_patient_is_kept_and_audited_but_not_analysed(desk: Desk) -> None:
+    ds = chest_radiograph(PatientID="FAKE-ONE")
+    desk.receive(ds)
+    other = chest_radiograph(PatientID="FAKE-TWO", StudyInstanceUID=ds.StudyInstanceUID)
+
+    with capture_logs() as events:
+        assert desk.receive(other) is ReceiptKind.STORED
+
+    assert len(desk.stored()) == 2
+    with desk.database.reading() as connection:
+        assert [job.key for job in jobs.listing(connection)] == ["analyse:1"]
+        [record] = query(connection, AuditFilter())
+    assert (record.kind, record.body["outcome"]) == ("instance_received", "patient_conflict")
+    assert record.body["subject"]["sop_instance_uid"] == other.SOPInstanceUID
+    assert "intake.patient.conflicted" in [each["event"] for each in events]
+    assert "FAKE" not in str(events)

@@ -12,6 +12,7 @@ from sqlalchemy import event, func, select, text
 from storage import index
 from storage.commit import GroupCommitter
 from storage.index import FiledKind, file_instance
+from storage.listing import study_listing
 from storage.models import Accession, Instance, Patient, Series, Study
 from storage.rows import NoSuchRow
 from storage.session import Database
@@ -102,6 +103,59 @@ def test_a_uid_that_another_study_uses_too_hides_nothing(database: Database) -> 
         for each in (first, second):
             (row,) = index.current_instances(connection, each.study_id)
             assert row.id == each.instance_id
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "same"),
+    [
+        (("A", ""), ("B", ""), False),
+        (("A", "NORTH"), ("A", "SOUTH"), False),
+        (("A", ""), ("", ""), False),
+        (("A", "NORTH"), ("A", ""), True),
+        (("A", ""), ("A", "NORTH"), True),
+        (("", ""), ("", ""), True),
+    ],
+)
+def test_an_image_of_another_patient_under_the_study_is_told_apart(
+    database: Database, mine: tuple[str, str], other: tuple[str, str], same: bool
+) -> None:
+    first = new_instance(patient_id=mine[0], issuer_of_patient_id=mine[1], series_number="1")
+    second = new_instance(
+        study_instance_uid=first.study_instance_uid,
+        patient_id=other[0],
+        issuer_of_patient_id=other[1],
+        series_number="2",
+        urgent=True,
+    )
+
+    own, under_it = filed(database, first), filed(database, second)
+
+    assert (own.same_patient, under_it.same_patient) == (True, same)
+    assert filed(database, second).same_patient is same, "a duplicate says so too"
+    with database.reading() as connection:
+        rows = index.current_instances(connection, own.study_id)
+        study = index.study(connection, own.study_id)
+        [listed] = study_listing(connection, 10)
+    assert [row.same_patient for row in rows] == [True, same]
+    assert (study.changes, study.urgent) == ((2, True) if same else (1, False))
+    assert (listed.patient_id, listed.instances) == (mine[0], 2)
+    assert listed.other_patient_instances == (0 if same else 1)
+
+
+def test_another_patients_image_of_the_same_uid_hides_none(database: Database) -> None:
+    image = new_instance()
+    own = filed(database, image)
+
+    other = filed(
+        database, image, content_sha256="b" * 64, path="instances/b.dcm", patient_id="FAKE-OTHER"
+    )
+
+    with database.reading() as connection:
+        rows = index.current_instances(connection, own.study_id)
+    assert {row.id: row.same_patient for row in rows} == {
+        own.instance_id: True,
+        other.instance_id: False,
+    }
 
 
 def test_an_image_without_accession_number_has_none(database: Database) -> None:

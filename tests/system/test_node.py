@@ -150,6 +150,26 @@ def test_an_undecodable_image_is_named_in_the_report_and_the_audit(place: Place)
     assert "pixels.absent" in sr_text(place.reports(ds.StudyInstanceUID)[0])
 
 
+def test_another_patients_image_under_a_study_is_kept_and_told_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = image(PatientID="FAKE-OWN")
+    study = own.StudyInstanceUID
+    assert place.send(own, image(study, PatientID="FAKE-OTHER")) == ["0000H", "0000H"]
+    wait_for(lambda: len(place.reports(study)) == 1)
+
+    [received] = place.records(study, "instance_received")
+    assert received.body["outcome"] == "patient_conflict"
+    [report] = place.reports(study)
+    assert report.PatientID == "FAKE-OWN"
+    config = place.folder / "config.json"
+    config.write_text(place.settings.model_dump_json())
+    capsys.readouterr()
+    assert main(["studies", "--config", str(config), "--limit", "1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 image of another patient" in said
+
+
 def test_strangers_are_refused(place: Place) -> None:
     from audit.errors import PeerUnreachable
 
