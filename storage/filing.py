@@ -47,9 +47,14 @@ class Filed:
     size_bytes: int
     """Of that file."""
 
+<<<<<<< storage/filing.py
+    urgent: bool
+    """Whether the study is, by this image or by an earlier one."""
+=======
     same_patient: bool
     """Whether the image names the study's own patient; one that does not is kept, but no
     report may speak of it."""
+>>>>>>> /tmp/n
 
 
 def file_instance(connection: Connection, new: NewInstance) -> Filed:
@@ -79,7 +84,7 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
     for _ in range(_FILING_TRIES):
         made = connection.execute(_INSERT_INSTANCE[connection.dialect.name], columns).one_or_none()
         if made is not None:
-            connection.execute(
+            is_urgent = connection.execute(
                 _NOTE_ARRIVAL,
                 {
                     "study": place.study_id,
@@ -87,7 +92,7 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
                     "is_urgent": new.urgent and place.same_patient,
                     "routed": 1 if new.route and place.same_patient else 0,
                 },
-            )
+            ).scalar_one()
             return Filed(
                 kind=FiledKind.STORED if made.revision == 1 else FiledKind.REVISION,
                 instance_id=made.id,
@@ -96,7 +101,11 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
                 revision=made.revision,
                 path=new.path,
                 size_bytes=new.size_bytes,
+<<<<<<< storage/filing.py
+                urgent=is_urgent,
+=======
                 same_patient=place.same_patient,
+>>>>>>> /tmp/n
             )
         # Another took this revision, or brought the same bytes; it has committed by now.
         earlier = _same_bytes(connection, new)
@@ -220,7 +229,11 @@ _SAME_BYTES = (
         _instance.revision,
         _instance.path,
         _instance.size_bytes,
+<<<<<<< storage/filing.py
+        _study.urgent,
+=======
         (_instance.patient_fk == _study.patient_fk).label("same_patient"),
+>>>>>>> /tmp/n
     )
     .join_from(table_of(Instance), table_of(Study), _instance.study_fk == _study.id)
     .where(
@@ -276,4 +289,5 @@ _NOTE_ARRIVAL = (
         urgent=or_(_study.urgent, bindparam("is_urgent", type_=_study.urgent.type)),
         changes=_study.changes + bindparam("routed", type_=_study.changes.type),
     )
+    .returning(_study.urgent)
 )

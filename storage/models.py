@@ -104,6 +104,9 @@ class Study(Base):
 
     calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
     urgent: Mapped[bool] = mapped_column(default=False)
+    """Whether any image of it was urgent. Work that begins later goes first; what is queued
+    already keeps its place."""
+
     revision: Mapped[int] = mapped_column(default=0)
     last_received_at: Mapped[datetime] = mapped_column(index=True)
     changes: Mapped[int] = mapped_column(default=0)

@@ -190,7 +190,7 @@ class Intake:
                 kind=JobKind.ANALYSE,
                 queue=JobKind.ANALYSE,
                 study_id=filed.study_id,
-                urgent=new.urgent,
+                urgent=filed.urgent,
             )
         if filed.kind is FiledKind.REVISION or not filed.same_patient:
             append(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import generate_uid
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
@@ -89,9 +90,9 @@ class Desk:
         with self.database.reading() as connection:
             return index.instance(connection, 1)
 
-    def job(self) -> jobs.JobRow:
+    def job(self, instance_id: int = 1) -> jobs.JobRow:
         with self.database.reading() as connection:
-            job = jobs.get(connection, "analyse:1")
+            job = jobs.get(connection, f"analyse:{instance_id}")
         assert job is not None
         return job
 
@@ -120,6 +121,14 @@ def test_an_image_is_kept_once_however_often_it_comes(desk: Desk) -> None:
 
     assert desk.stored() == {desk.root / desk.row().path}
     assert desk.job().attempt == 1
+
+
+def test_once_an_image_of_a_study_is_urgent_all_that_follow_are(desk: Desk) -> None:
+    study = generate_uid()
+    for priority in ("", "STAT", ""):
+        desk.receive(chest_radiograph(StudyInstanceUID=study, StudyPriorityID=priority))
+
+    assert [desk.job(number).urgent for number in (1, 2, 3)] == [False, True, True]
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut"])

@@ -59,6 +59,18 @@ def test_a_new_instance_is_found_again_with_everything_above_it(database: Databa
     assert row.received_at.tzinfo is not None
 
 
+def test_an_image_is_as_urgent_as_its_study_has_become(database: Database) -> None:
+    routine = new_instance()
+    study = routine.study_instance_uid
+
+    first = filed(database, routine)
+    stat = filed(database, new_instance(study_instance_uid=study, urgent=True))
+    later = filed(database, new_instance(study_instance_uid=study))
+
+    assert [each.urgent for each in (first, stat, later)] == [False, True, True]
+    assert filed(database, routine).urgent
+
+
 def test_the_same_bytes_again_change_nothing(database: Database) -> None:
     new = new_instance()
     first = filed(database, new)
