@@ -47,14 +47,15 @@ class Filed:
     size_bytes: int
     """Of that file."""
 
-<<<<<<< storage/filing.py
+    route: str
+    """The route that took it; empty where none did."""
+
     urgent: bool
     """Whether the study is, by this image or by an earlier one."""
-=======
+
     same_patient: bool
     """Whether the image names the study's own patient; one that does not is kept, but no
     report may speak of it."""
->>>>>>> /tmp/n
 
 
 def file_instance(connection: Connection, new: NewInstance) -> Filed:
@@ -101,11 +102,9 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
                 revision=made.revision,
                 path=new.path,
                 size_bytes=new.size_bytes,
-<<<<<<< storage/filing.py
+                route=new.route,
                 urgent=is_urgent,
-=======
                 same_patient=place.same_patient,
->>>>>>> /tmp/n
             )
         # Another took this revision, or brought the same bytes; it has committed by now.
         earlier = _same_bytes(connection, new)
@@ -229,11 +228,9 @@ _SAME_BYTES = (
         _instance.revision,
         _instance.path,
         _instance.size_bytes,
-<<<<<<< storage/filing.py
+        _instance.route,
         _study.urgent,
-=======
         (_instance.patient_fk == _study.patient_fk).label("same_patient"),
->>>>>>> /tmp/n
     )
     .join_from(table_of(Instance), table_of(Study), _instance.study_fk == _study.id)
     .where(
