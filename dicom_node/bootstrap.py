@@ -33,6 +33,7 @@ from dicom_node.pipeline.report import ReportParts, WriteReport
 from dicom_node.pipeline.runner import Runner, Step
 from dicom_node.pipeline.settle import Settle
 from dicom_node.pipeline.work import Work, deliver_queue
+from dicom_node.report.uids import node_device_uid
 from dicom_node.version import software_version
 from dicom_node.web.app import make_app
 from dicom_node.web.prometheus import PrometheusMetrics
@@ -177,6 +178,11 @@ def build_node(settings: NodeSettings) -> Node:
             presence=presence,
             writer=ground.writer,
             pseudonyms=ground.pseudonyms,
+            device_uid=node_device_uid(
+                settings.report.institution_uid_root,
+                manufacturer=settings.report.manufacturer,
+                serial=ground.executor_id,
+            ),
             clock=ground.clock,
             metrics=ground.metrics,
         )

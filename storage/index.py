@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, text
 from sqlalchemy.orm import aliased
 
 from storage.filing import Filed, FiledKind, file_instance, replace_file
@@ -30,6 +30,7 @@ __all__ = (
     "study_by_uid",
     "SettlingStudy",
     "settling",
+    "is_report_object",
     "known_paths",
 )
 
@@ -186,11 +187,21 @@ def settling(connection: Connection) -> list[SettlingStudy]:
     return made_of(SettlingStudy, connection.execute(statement))
 
 
+def is_report_object(connection: Connection, sop_instance_uid: str) -> bool:
+    """Return whether an object of a report of ours has this SOP Instance UID."""
+    found = connection.execute(_REPORT_OBJECT, {"uid": sop_instance_uid})
+    return found.first() is not None
+
+
 def known_paths(connection: Connection, paths: Collection[str]) -> set[str]:
     """Return those of `paths` (relative, at most some hundreds) that a row speaks of."""
     received = select(Instance.path).where(Instance.path.in_(paths))
     reported = select(ReportObject.path).where(ReportObject.path.in_(paths))
     return set(connection.scalars(received)) | set(connection.scalars(reported))
+
+
+_REPORT_OBJECT = select(ReportObject.id).where(ReportObject.sop_instance_uid == bindparam("uid"))
+"""Built once: it is asked for every image received."""
 
 
 def _studies() -> Select[Any]:

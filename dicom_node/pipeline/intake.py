@@ -24,6 +24,7 @@ from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
+from dicom_node.core.origin import is_own_result
 from dicom_node.core.pressure import slowdown_s
 from dicom_node.core.routing import RoutedInstance, choose_route, urgent
 from dicom_node.pipeline.analyse import DamagedFile
@@ -39,6 +40,7 @@ from storage.index import (
     FiledKind,
     NewInstance,
     file_instance,
+    is_report_object,
     new_instance_from_header,
     replace_file,
 )
@@ -65,6 +67,9 @@ class IntakeParts:
     presence: Presence
     writer: Writer
     pseudonyms: Pseudonyms
+    device_uid: str
+    """Of this node; the Instance Creator UID of what it makes."""
+
     clock: Clock
     metrics: Metrics
 
@@ -124,7 +129,8 @@ class Intake:
     def _receive(self, file: ReceivedFile, caller: Caller) -> ReceiptKind:
         parts = self._parts
         described = RoutedInstance.of(file.header, caller.calling_ae_title)
-        route = choose_route(parts.settings.routes, described)
+        is_own = is_own_result(file.header, parts.device_uid)
+        route = None if is_own else choose_route(parts.settings.routes, described)
         relative = parts.files.new_path("instances")
         new = new_instance_from_header(
             file.header,
@@ -136,7 +142,7 @@ class Intake:
             path=relative,
             calling_ae_title=caller.calling_ae_title,
             route=route.name if route is not None else "",
-            urgent=urgent(file.header, route),
+            urgent=not is_own and urgent(file.header, route),
             received_at=parts.clock.now(),
         )
         parts.files.adopt(file.path, relative)
@@ -170,7 +176,7 @@ class Intake:
             correlation_id=filed.correlation_id,
             instance_id=filed.instance_id,
             receipt=kind.value,
-            route=new.route,
+            route=filed.route,
             calling_ae_title=caller.calling_ae_title,
             protocol=caller.protocol,
             size_bytes=file.size_bytes,
@@ -180,6 +186,8 @@ class Intake:
     def _file(
         self, connection: Connection, new: NewInstance, header: Dataset, caller: Caller
     ) -> Filed:
+        if new.route and is_report_object(connection, new.sop_instance_uid):
+            new = replace(new, route="", urgent=False)  # a result of ours that comes back
         filed = file_instance(connection, new)
         if filed.kind is FiledKind.DUPLICATE:
             return self._restored(connection, filed, new)

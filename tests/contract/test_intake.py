@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
@@ -29,6 +29,7 @@ from storage import engine, index, jobs
 from storage.commit import GroupCommitter
 from storage.files import FileStore
 from storage.models import Job
+from storage.reports import NewReportObject, insert_report
 from storage.session import CommitDoubtful, Database
 from storage.states import JobState
 from storage.work import WorkEngine
@@ -69,6 +70,7 @@ class Desk:
                 presence=Presence(),
                 writer=writer,
                 pseudonyms=open_key(folder / "key"),
+                device_uid="2.25.7",
                 clock=SystemClock(),
                 metrics=NullMetrics(),
             )
@@ -129,6 +131,65 @@ def test_once_an_image_of_a_study_is_urgent_all_that_follow_are(desk: Desk) -> N
         desk.receive(chest_radiograph(StudyInstanceUID=study, StudyPriorityID=priority))
 
     assert [desk.job(number).urgent for number in (1, 2, 3)] == [False, True, True]
+
+
+def written(desk: Desk, sop_instance_uid: str) -> None:
+    """Let a report of study 1 have an object with this UID."""
+    with desk.database.transaction() as connection:
+        insert_report(
+            connection,
+            study_id=1,
+            revision=1,
+            changes=index.study(connection, 1).changes,
+            document={},
+            instance_ids=[1],
+            objects=[
+                NewReportObject(
+                    profile="any",
+                    role="SC",
+                    series_instance_uid="2.25.1",
+                    sop_instance_uid=sop_instance_uid,
+                    sop_class_uid=SecondaryCaptureImageStorage,
+                    transfer_syntax_uid=ExplicitVRLittleEndian,
+                    sha256="a" * 64,
+                    path="reports/1.dcm",
+                )
+            ],
+            created_at=SystemClock().now(),
+        )
+
+
+@pytest.mark.parametrize(
+    "traces",
+    [
+        {"InstanceCreatorUID": "2.25.7"},
+        {"ManufacturerModelName": "dicom-node", "ImageType": ["DERIVED", "SECONDARY"]},
+        {"SOPInstanceUID": "2.25.9"},
+    ],
+    ids=["made by this node", "made by another node", "kept as a report object"],
+)
+def test_a_result_of_ours_that_comes_back_is_stored_and_nothing_more(
+    desk: Desk, traces: dict[str, str]
+) -> None:
+    image = chest_radiograph()
+    desk.receive(image)
+    written(desk, "2.25.9")
+    returned = chest_radiograph(
+        StudyInstanceUID=image.StudyInstanceUID,
+        SOPClassUID=SecondaryCaptureImageStorage,
+        Modality="OT",
+        StudyPriorityID="STAT",
+        **traces,
+    )
+
+    assert desk.receive(returned) is ReceiptKind.STORED
+    assert desk.receive(returned) is ReceiptKind.DUPLICATE
+
+    with desk.database.reading() as connection:
+        assert index.instance(connection, 2).route == ""
+        assert jobs.get(connection, "analyse:2") is None
+        study = index.study(connection, 1)
+    assert (study.changes, study.reported_changes, study.urgent) == (1, 1, False)
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut"])
