@@ -27,6 +27,9 @@ class Writer:
         instance_id: int,
         subject: Subject,
         trigger: str,
+        correlation_id: str,
+        calling_ae_title: str,
+        region_table_sha256: str,
         prediction: Mapping[str, Any],
         recorded_at: datetime,
         verdict: Mapping[str, Any] | None = None,
@@ -42,6 +45,12 @@ class Writer:
         subject : Subject
         trigger : str
             Why the model ran: the route's name, ``replay``, …
+        correlation_id : str
+            What the log calls the study.
+        calling_ae_title : str
+            Who sent the image; empty where it came by HTTP.
+        region_table_sha256 : str
+            Of the table that turned words and labels into regions for the verdict.
         prediction : mapping
             `inference.types.Prediction` as JSON: model identity, outcome, every label
             with logit, probability, threshold and decision. Heat maps are recorded by
@@ -60,6 +69,9 @@ class Writer:
         body = {
             "subject": asdict(subject),
             "trigger": trigger,
+            "correlation_id": correlation_id,
+            "calling_ae_title": calling_ae_title,
+            "region_table_sha256": region_table_sha256,
             "model": dict(model),
             "outcome": prediction["outcome"],
             "reason_code": prediction["reason_code"],

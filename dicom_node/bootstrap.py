@@ -34,7 +34,7 @@ from dicom_node.pipeline.runner import Runner, Step
 from dicom_node.pipeline.settle import Settle
 from dicom_node.pipeline.work import Work, deliver_queue
 from dicom_node.report.uids import node_device_uid
-from dicom_node.version import software_version
+from dicom_node.version import software_commit, software_version
 from dicom_node.web.app import make_app
 from dicom_node.web.prometheus import PrometheusMetrics
 from dicom_node.web.server import WebServer
@@ -89,6 +89,7 @@ def audit_writer(settings: NodeSettings) -> Writer:
         node=AuditNode(
             node_id=node_id(settings.storage.root),
             software_version=software_version(),
+            commit=software_commit(),
             host=socket.gethostname(),
         )
     )

@@ -16,8 +16,11 @@ from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.phantoms import DEMO_PLANS, phantom_study
 from dicom_node.demo.sr_text import sr_text
+from dicom_node.version import software_commit
+from inference.regions import load_regions
+from storage.index import study_by_uid
 from tests.builders import chest_radiograph
-from tests.nodes import dimse_pacs, node_settings, running, send, studies, wait_for
+from tests.nodes import CALLING, dimse_pacs, node_settings, running, send, studies, wait_for
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -89,6 +92,14 @@ def test_a_study_comes_back_as_one_report_in_the_same_study(place: Place, taken_
         "chest-findings",
         "chest-findings",
     ]
+    with open_database(place.settings) as database, database.reading() as connection:
+        row = study_by_uid(connection, study)
+    for record in predictions:
+        assert row is not None
+        assert record.body["correlation_id"] == row.correlation_id
+        assert record.body["calling_ae_title"] == CALLING
+        assert record.body["region_table_sha256"] == load_regions().sha256
+        assert record.body["node"]["commit"] == software_commit()
     verdicts = [r.body["verdict"]["verdict"] for r in predictions if r.body["verdict"]]
     assert len(verdicts) == 2
 
