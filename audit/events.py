@@ -53,7 +53,8 @@ class Event(StrEnum):
     HANDLER_FAILED = "storage.handler.failed"
     EXECUTORS_ADOPTED = "reconcile.executors.adopted"
     JOB_REQUEUED = "reconcile.job.requeued"
-    ORPHAN_REMOVED = "reconcile.orphan.removed"
+    ORPHAN_QUARANTINED = "reconcile.orphan.quarantined"
+    ORPHANS_REMOVED = "reconcile.orphans.removed"
 
     INSTANCE_RECEIVED = "intake.instance.received"
     PATIENT_CONFLICTED = "intake.patient.conflicted"
@@ -127,7 +128,8 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.HANDLER_FAILED: ("job_key", "attempt", "error_type"),
         Event.EXECUTORS_ADOPTED: ("executors", "workflows"),
         Event.JOB_REQUEUED: ("job_key", "attempt"),
-        Event.ORPHAN_REMOVED: (),
+        Event.ORPHAN_QUARANTINED: (),
+        Event.ORPHANS_REMOVED: ("count",),
         Event.INSTANCE_RECEIVED: (
             "correlation_id",
             "instance_id",

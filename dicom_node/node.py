@@ -21,6 +21,7 @@ from dicom_node.scheduler import Periodic, Scheduler
 from dicom_node.web.server import WebServer
 from inference.service import InferenceService
 from storage import executors, jobs, schema
+from storage.binding import bind
 from storage.commit import GroupCommitter
 from storage.engine import migrate
 from storage.files import FileStore
@@ -86,6 +87,8 @@ class Node:
         ------
         SchemaMismatch
             The database is of another release.
+        StoreMismatch
+            The database and the files under the storage root do not belong together.
         ExecutorTaken
             Another process runs on the same storage root.
         InvalidConfiguration
@@ -99,6 +102,7 @@ class Node:
         self._undo.enter_context(executors.claim(parts.settings.storage.root, parts.executor_id))
         parts.files.sweep_temporary()
         prepare_database(parts.database)
+        bind(parts.database, parts.settings.storage.root, parts.files)
         parts.inference.warm_up()
         self._announce()
         drain_s = parts.settings.pipeline.drain_s

@@ -291,3 +291,12 @@ class Executor(Base):
     pid: Mapped[int]
     started_at: Mapped[datetime]
     beaten_at: Mapped[datetime]
+
+
+class Store(Base):
+    """The one row that says whose files these rows speak of; see `storage.binding`."""
+
+    __tablename__ = "store"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    store_id: Mapped[str] = mapped_column(String(32))

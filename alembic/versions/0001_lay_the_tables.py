@@ -30,6 +30,7 @@ TABLES = (
     "delivery",
     "job",
     "executor",
+    "store",
     "audit_record",
 )
 """In the order in which they refer to each other."""
@@ -280,6 +281,12 @@ def _create_work() -> None:
         sa.Column("started_at", MOMENT, nullable=False),
         sa.Column("beaten_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("executor_id", name="pk_executor"),
+    )
+    op.create_table(
+        "store",
+        sa.Column("id", BIG, nullable=False),
+        sa.Column("store_id", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_store"),
     )
 
 

@@ -28,6 +28,9 @@ DEAD_AFTER_S = 30.0
 ORPHAN_AGE_S = 3600.0
 """Files without a row are younger than this while their transaction is under way."""
 
+KEEP_ORPHANS_S = 30 * 86400.0
+"""How long an orphan stays in the quarantine before it is removed."""
+
 KEEP_FINISHED = timedelta(days=1)
 
 
@@ -68,8 +71,11 @@ class Reconcile:
         self._requeue_lost()
 
     def sweep(self) -> None:
-        """Remove files without a row and the engine's finished work; looks at every file."""
+        """Set files without a row aside, and remove what was set aside long ago and the
+        engine's finished work; looks at every file."""
         self._sweep_orphans()
+        if removed := self._parts.files.clear_quarantine(KEEP_ORPHANS_S):
+            log.info("reconcile.orphans.removed", count=removed)
         self._parts.engine.garbage_collect(self._parts.clock.now() - KEEP_FINISHED)
 
     def _adopt_dead(self) -> None:
@@ -128,5 +134,5 @@ class Reconcile:
                 return known_paths(connection, paths)
 
         for orphan in parts.files.orphans(known, older_than_s=ORPHAN_AGE_S):
-            parts.files.remove(orphan)
-            log.info("reconcile.orphan.removed")
+            if parts.files.quarantine(orphan):
+                log.warning("reconcile.orphan.quarantined")

@@ -1,6 +1,8 @@
 """Nodes with configurations of their own: dead destinations, no route, urgent work."""
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +258,25 @@ def test_work_for_a_removed_destination_is_parked_with_that_reason(tmp_path: Pat
         with open_database(renamed) as db, db.reading() as connection:
             [parked] = jobs.listing(connection, state=JobState.PARKED)
     assert parked.error_code == "config.destination.unknown"
+
+
+def test_a_new_database_is_refused_where_another_ones_files_lie(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = node_settings(tmp_path)
+    with running(settings) as node:
+        assert send(node.dimse_port, [image()], tmp_path / "sent") == ["0000H"]
+    stored = set((settings.storage.root / "instances").rglob("*.dcm"))
+    hour_ago = time.time() - 7200
+    for path in stored:
+        os.utime(path, (hour_ago, hour_ago))
+    wrong = node_settings(tmp_path, database={"url": f"sqlite:///{tmp_path / 'wrong.db'}"})
+    config = tmp_path / "wrong.json"
+    config.write_text(wrong.model_dump_json())
+
+    assert main(["serve", "--config", str(config)]) == 4
+
+    assert "[storage.store.mismatch]" in capsys.readouterr().err
+    assert set((settings.storage.root / "instances").rglob("*.dcm")) == stored != set()
+    with running(settings):
+        pass
