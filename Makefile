@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 XRAY_DATA ?= ../shared/data
 
-.PHONY: install demo test check full lint models bench bench-accession clean
+.PHONY: install demo test check full lint models bench bench-accession pictures clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,8 +34,10 @@ full: lint               ## everything: peers are required, not skipped
 
 models: install          ## retrain both shipped models from the real images (hours, resumable)
 	$(BIN)/pip install --quiet --editable '.[train]'
-	$(BIN)/python -m inference.training.bodypart --data $(XRAY_DATA) --out inference/models/bodypart
-	$(BIN)/python -m inference.training.chest --data $(XRAY_DATA) --out inference/models/chest-findings
+	$(BIN)/python -m inference.training.bodypart --data $(XRAY_DATA) --out inference/models/bodypart \
+	    --size 224 --epochs 5 --variants 5 --version 0.3.0
+	$(BIN)/python -m inference.training.chest --data $(XRAY_DATA) --out inference/models/chest-findings \
+	    --size 224 --epochs 5 --variants 3 --frozen 14 --version 0.2.0
 
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive
@@ -44,6 +46,9 @@ bench: install           ## images received a second, beside Orthanc and DCMTK, 
 bench-accession: install ## misfiled images found and put right, by cross-validation; needs `make models` once
 	$(BIN)/pip install --quiet --editable '.[train]'
 	$(BIN)/python -m tests.bench.bench_accession --data $(XRAY_DATA)
+
+pictures: install        ## take the pictures of docs/images again: Orthanc, OHIF (by npm), Chromium
+	$(BIN)/python -m tests.browser.pictures
 
 clean:
 	rm -rf $(VENV) build dist .work *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -54,6 +54,8 @@ class Node:
     node_id: str
     software_version: str
     commit: str = ""
+    """Of the source that the software was built from; empty where nobody knows."""
+
     host: str = ""
 
 

@@ -53,9 +53,12 @@ class Event(StrEnum):
     HANDLER_FAILED = "storage.handler.failed"
     EXECUTORS_ADOPTED = "reconcile.executors.adopted"
     JOB_REQUEUED = "reconcile.job.requeued"
-    ORPHAN_REMOVED = "reconcile.orphan.removed"
+    ORPHAN_QUARANTINED = "reconcile.orphan.quarantined"
+    ORPHANS_REMOVED = "reconcile.orphans.removed"
 
     INSTANCE_RECEIVED = "intake.instance.received"
+    PATIENT_CONFLICTED = "intake.patient.conflicted"
+    FILE_RESTORED = "intake.file.restored"
     MODEL_LOADED = "inference.model.loaded"
     BATCH_FAILED = "inference.batch.failed"
     IMAGE_REFUSED = "inference.image.refused"
@@ -144,7 +147,8 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.HANDLER_FAILED: ("job_key", "attempt", "error_type"),
         Event.EXECUTORS_ADOPTED: ("executors", "workflows"),
         Event.JOB_REQUEUED: ("job_key", "attempt"),
-        Event.ORPHAN_REMOVED: (),
+        Event.ORPHAN_QUARANTINED: (),
+        Event.ORPHANS_REMOVED: ("count",),
         Event.INSTANCE_RECEIVED: (
             "correlation_id",
             "instance_id",
@@ -154,6 +158,8 @@ def _required() -> dict[Event, tuple[str, ...]]:
             "route",
             "size_bytes",
         ),
+        Event.PATIENT_CONFLICTED: ("correlation_id", "instance_id", "calling_ae_title"),
+        Event.FILE_RESTORED: ("correlation_id", "instance_id"),
         Event.MODEL_LOADED: (
             "model_name",
             "model_version",

@@ -7,6 +7,7 @@ and uncaught exceptions. The text of an exception is hidden too; its type and th
 the code that it passed through remain.
 """
 
+import contextlib
 import logging
 import sys
 import threading
@@ -66,7 +67,7 @@ def configure_logging(
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(_Patient(stream)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
     _hide_libraries(max(LEVELS[level], logging.WARNING))
@@ -109,6 +110,22 @@ def name_exception(_logger: Any, _method: str, fields: Fields) -> Fields:
         fields["error_type"] = type(error).__name__
         fields["frames"] = _frames(error.__traceback__)
     return fields
+
+
+class _Patient:
+    """A stream that a broken pipe or a full disk does not break: the line is lost, the work
+    that logged it is not."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _HiddenText(logging.Handler):

@@ -27,10 +27,14 @@ class Writer:
         instance_id: int,
         subject: Subject,
         trigger: str,
+        correlation_id: str,
+        calling_ae_title: str,
+        region_table_sha256: str,
         prediction: Mapping[str, Any],
         recorded_at: datetime,
         verdict: Mapping[str, Any] | None = None,
         notes: Iterable[str] = (),
+        parked_attempt: int | None = None,
     ) -> Entry:
         """Record one model on one image.
 
@@ -41,6 +45,12 @@ class Writer:
         subject : Subject
         trigger : str
             Why the model ran: the route's name, ``replay``, …
+        correlation_id : str
+            What the log calls the study.
+        calling_ae_title : str
+            Who sent the image; empty where it came by HTTP.
+        region_table_sha256 : str
+            Of the table that turned words and labels into regions for the verdict.
         prediction : mapping
             `inference.types.Prediction` as JSON: model identity, outcome, every label
             with logit, probability, threshold and decision. Heat maps are recorded by
@@ -51,11 +61,17 @@ class Writer:
             expected, seen, verdict.
         notes : iterable of str
             Stable codes of what was unusual about the image.
+        parked_attempt : int, optional
+            The attempt after which the analysis was given up; such a record has a key of
+            its own, for the prediction may still come when a person asks for it.
         """
         model = prediction["model"]
         body = {
             "subject": asdict(subject),
             "trigger": trigger,
+            "correlation_id": correlation_id,
+            "calling_ae_title": calling_ae_title,
+            "region_table_sha256": region_table_sha256,
             "model": dict(model),
             "outcome": prediction["outcome"],
             "reason_code": prediction["reason_code"],
@@ -72,6 +88,8 @@ class Writer:
             "verdict": dict(verdict) if verdict is not None else None,
         }
         key = prediction_key(instance_id, model)
+        if parked_attempt is not None:
+            key += f":parked:{parked_attempt}"
         return self._entry(RecordKind.PREDICTION, key, recorded_at, body)
 
     def instance_received(
@@ -91,7 +109,8 @@ class Writer:
         caller : mapping
             ``calling_ae_title``, ``called_ae_title``, ``address``, ``protocol``.
         receipt : str
-            ``stored`` or ``revision``.
+            ``stored``, ``revision``, or ``patient_conflict`` for an image that names
+            another patient than the study that it came under.
         route : str
             The route that took it; empty where none did.
         """

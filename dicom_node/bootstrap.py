@@ -20,13 +20,13 @@ from audit.pseudonym import Pseudonyms, open_key
 from audit.records import Writer
 from dicom_node.bootstrap_orders import Orders, build_orders
 from dicom_node.config.settings import NodeSettings
+from dicom_node.core.accepted import STORAGE_CLASSES
 from dicom_node.core.access import AccessPolicy
 from dicom_node.correction.mender import MenderParts, PackageMender
 from dicom_node.correction.port import Mender
 from dicom_node.correction.send import Correct, CorrectParts
 from dicom_node.delivery.factory import make_sender
 from dicom_node.dimse.acceptor import Acceptor
-from dicom_node.dimse.contexts import STORAGE_CLASSES
 from dicom_node.ground import Ground
 from dicom_node.health import Health
 from dicom_node.node import Node, NodeParts
@@ -42,7 +42,8 @@ from dicom_node.pipeline.report import ReportParts, WriteReport
 from dicom_node.pipeline.runner import Runner, Step
 from dicom_node.pipeline.settle import Settle
 from dicom_node.pipeline.work import Work, deliver_queue
-from dicom_node.version import software_version
+from dicom_node.report.uids import node_device_uid
+from dicom_node.version import software_commit, software_version
 from dicom_node.web.accessions import accessions_router
 from dicom_node.web.app import make_app
 from dicom_node.web.prometheus import PrometheusMetrics
@@ -153,6 +154,7 @@ def audit_writer(settings: NodeSettings) -> Writer:
         node=AuditNode(
             node_id=node_id(settings.storage.root),
             software_version=software_version(),
+            commit=software_commit(),
             host=socket.gethostname(),
         )
     )
@@ -231,6 +233,11 @@ def build_node(settings: NodeSettings) -> Node:
             presence=presence,
             writer=ground.writer,
             pseudonyms=ground.pseudonyms,
+            device_uid=node_device_uid(
+                settings.report.institution_uid_root,
+                manufacturer=settings.report.manufacturer,
+                serial=ground.executor_id,
+            ),
             clock=ground.clock,
             metrics=ground.metrics,
         )
@@ -382,7 +389,14 @@ def _runner(ground: Ground, inference: InferenceService, orders: Orders) -> Runn
         JobKind.RECONCILE: orders.reconcile,
         JobKind.NOTIFY: orders.notify,
     }
-    return Runner(ground.database, ground.work, steps, ground.clock, ground.metrics)
+    return Runner(
+        database=ground.database,
+        work=ground.work,
+        steps=steps,
+        on_park={JobKind.ANALYSE: analyse.parked},
+        clock=ground.clock,
+        metrics=ground.metrics,
+    )
 
 
 def _queues(settings: NodeSettings) -> dict[str, int]:

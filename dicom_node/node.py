@@ -21,17 +21,20 @@ from dicom_node.pipeline.settle import Settle
 from dicom_node.scheduler import Periodic, Scheduler
 from dicom_node.web.server import WebServer
 from inference.service import InferenceService
-from storage import executors, index, jobs, schema
+from storage import executors, jobs, schema
+from storage.binding import bind
 from storage.commit import GroupCommitter
 from storage.engine import migrate
 from storage.files import FileStore
 from storage.session import Database
+from storage.states import JobKind, JobState
 from storage.work import WorkEngine
 
 log = structlog.get_logger()
 
 _PULSE_S = 1.0
 _BEAT_S = 5.0
+_SWEEP_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class Node:
         ------
         SchemaMismatch
             The database is of another release.
+        StoreMismatch
+            The database and the files under the storage root do not belong together.
         ExecutorTaken
             Another process runs on the same storage root.
         InvalidConfiguration
@@ -106,10 +111,11 @@ class Node:
         self._undo.enter_context(executors.claim(parts.settings.storage.root, parts.executor_id))
         parts.files.sweep_temporary()
         prepare_database(parts.database)
+        bind(parts.database, parts.settings.storage.root, parts.files)
         parts.inference.warm_up()
         self._announce()
         drain_s = parts.settings.pipeline.drain_s
-        parts.engine.start(parts.runner, parts.queues)
+        parts.engine.start(parts.runner, self._queues())
         self._undo.callback(parts.engine.stop, drain_s)
         scheduler = Scheduler(self._periodics())
         scheduler.start()
@@ -161,13 +167,22 @@ class Node:
                     ),
                 )
 
+    def _queues(self) -> dict[str, int]:
+        """Return the configured queues, and those of work for what is configured no more:
+        it is taken up too, and parked with that reason."""
+        parts = self._parts
+        with parts.database.reading() as connection:
+            others = jobs.open_queues(connection) - parts.queues.keys()
+        return {**parts.queues, **dict.fromkeys(sorted(others), 1)}
+
     def _periodics(self) -> list[Periodic]:
         parts, settings = self._parts, self._parts.settings
         return [
             Periodic("settle", settings.settle.poll_s, parts.settle),
             Periodic("pulse", _PULSE_S, self._pulse),
             Periodic("heartbeat", _BEAT_S, self._beat),
-            Periodic("reconcile", settings.pipeline.reconcile_s, parts.reconcile),
+            Periodic("reconcile", settings.pipeline.reconcile_s, parts.reconcile, at_start=True),
+            Periodic("sweep", _SWEEP_S, parts.reconcile.sweep, at_start=True),
             *parts.orders.periodics(),
         ]
 
@@ -175,10 +190,9 @@ class Node:
         """Measure the queues: the intake slows down by them, and operators watch them."""
         parts = self._parts
         with parts.database.reading() as connection:
-            waiting = index.waiting_images(connection)
             counts = jobs.counts(connection)
             oldest = jobs.oldest_due(connection)
-        parts.intake.set_waiting(waiting)
+        parts.intake.set_waiting(counts[JobKind.ANALYSE, JobState.QUEUED])
         for (kind, state), count in counts.items():
             parts.metrics.gauge("jobs", count, kind=kind.value, state=state.value)
         late_s = (parts.clock.now() - oldest).total_seconds() if oldest is not None else 0.0

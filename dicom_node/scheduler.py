@@ -1,7 +1,10 @@
 """APScheduler, kept to calling use cases at intervals."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -19,24 +22,33 @@ class Periodic:
     name: str
     every_s: float
     run: Callable[[], object]
+    at_start: bool = False
+    """Whether it runs at once when the scheduler starts, and not only an interval later."""
 
 
 class Scheduler:
     """Runs each use case in its own slot; a run that overlaps the next is not doubled."""
 
     def __init__(self, periodics: Sequence[Periodic]) -> None:
+        # Its warning that a slow run delays the next one says nothing that metrics do not.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(max(1, len(periodics)))},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         for periodic in periodics:
+            first: dict[str, Any] = {"next_run_time": datetime.now(UTC)}
             self._scheduler.add_job(
-                _guarded(periodic), "interval", seconds=periodic.every_s, id=periodic.name
+                _guarded(periodic),
+                "interval",
+                seconds=periodic.every_s,
+                id=periodic.name,
+                **(first if periodic.at_start else {}),
             )
 
     def start(self) -> None:
-        """Begin; the first runs come after one interval each."""
+        """Begin; first runs come at once or after one interval, as each use case says."""
         self._scheduler.start()
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ its own over it. This module loads, checks and asks it. Regions are named by the
 Examined terms of PS3.16 Annex L (``SINUS`` has none there) and coded in SNOMED CT.
 """
 
+import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class RegionMap:
     regions: Mapping[str, Region]
     labels: Mapping[str, str]
     lexicon: Lexicon
+    sha256: str
+    """Of the shipped table and the site's own, as they were read."""
 
     @cached_property
     def _codes(self) -> Mapping[tuple[str, str], str]:
@@ -154,13 +157,14 @@ def load_regions(override: Path | None = None) -> RegionMap:
         With every problem of the override at once.
     """
     shipped = resources.files("inference").joinpath("data/regions.yaml")
-    tables = [_parsed(shipped.read_text(encoding="utf-8"), "regions.yaml")]
+    texts = [shipped.read_text(encoding="utf-8")]
+    tables = [_parsed(texts[0], "regions.yaml")]
     if override is not None:
         try:
-            text = override.read_text(encoding="utf-8")
+            texts.append(override.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidConfiguration([f"{override.name}: cannot be read as UTF-8"]) from error
-        tables.append(_parsed(text, override.name))
+        tables.append(_parsed(texts[-1], override.name))
     regions: dict[str, Region] = {}
     for table in tables:
         for key, entry in table.regions.items():
@@ -172,6 +176,7 @@ def load_regions(override: Path | None = None) -> RegionMap:
         regions=MappingProxyType(regions),
         labels=MappingProxyType(labels),
         lexicon=Lexicon(_merged_words(tables)),
+        sha256=hashlib.sha256("\0".join(texts).encode()).hexdigest(),
     )
 
 

@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -24,11 +25,15 @@ from audit.errors import DiskFull, Fault
 
 log = structlog.get_logger()
 
-TEMPORARY = "tmp"
+TEMPORARY, QUARANTINE = "tmp", "quarantine"
+KEPT_FOLDERS = ("instances", "reports", "corrections")
+"""The folders of the store whose files have rows."""
+
 FREE_BYTES_AGE_S = 1.0
 """How long a measurement of the free space is trusted."""
 
 ORPHAN_BATCH = 500
+_NOT_KEPT = ((), (TEMPORARY,), (QUARANTINE,))
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -36,6 +41,17 @@ class PathOutsideStore(Fault):
     """A relative path leads out of the store."""
 
     code = "storage.path.outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A file that no row speaks of, as it was when it was looked at."""
+
+    path: str
+    """Relative to the root."""
+
+    stamp: tuple[int, int]
+    """When its bytes and its name last changed, in nanoseconds."""
 
 
 class FileStore:
@@ -140,10 +156,11 @@ class FileStore:
         Raises
         ------
         PathOutsideStore
-            It is absolute, empty, in the temporary folder, or climbs out of the root.
+            It is absolute, empty, in the temporary folder or the quarantine, or climbs out
+            of the root.
         """
         path = PurePosixPath(relative)
-        if path.is_absolute() or ".." in path.parts or path.parts[:1] in ((), (TEMPORARY,)):
+        if path.is_absolute() or ".." in path.parts or path.parts[:1] in _NOT_KEPT:
             raise PathOutsideStore("a stored path must lie inside the store")
         return self._root / path
 
@@ -157,12 +174,9 @@ class FileStore:
         return self._claim.sweep()
 
     def orphans(
-        self,
-        known: Callable[[list[str]], set[str]],
-        older_than_s: float,
-        folders: tuple[str, ...] = ("instances", "reports", "corrections"),
-    ) -> Iterator[str]:
-        """Yield the relative paths of old files that no row speaks of.
+        self, known: Callable[[list[str]], set[str]], older_than_s: float
+    ) -> Iterator[Orphan]:
+        """Yield the old files that no row speaks of.
 
         Parameters
         ----------
@@ -170,27 +184,52 @@ class FileStore:
             Given relative paths, returns those that have a row.
         older_than_s : float
             Younger files may belong to a transaction under way.
-        folders : tuple of str
-            The folders of the store to look in.
         """
-        before = self._clock.now().timestamp() - older_than_s
-        files = self._older_files(folders, before)
-        while paths := list(islice(files, ORPHAN_BATCH)):
-            with_row = known(paths)
-            yield from (path for path in paths if path not in with_row)
+        files = self._older_files(KEPT_FOLDERS, older_than_s)
+        while batch := list(islice(files, ORPHAN_BATCH)):
+            with_row = known([file.path for file in batch])
+            yield from (file for file in batch if file.path not in with_row)
+
+    def quarantine(self, orphan: Orphan) -> bool:
+        """Move `orphan` to the quarantine; return False when it has changed since."""
+        path = self.absolute(orphan.path)
+        target = self._root / QUARANTINE / orphan.path
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            if _stamp(path) != orphan.stamp:
+                return False
+            path.replace(target)
+        except FileNotFoundError:
+            return False
+        now = self._clock.now().timestamp()
+        os.utime(target, (now, now))  # its time there begins
+        return True
+
+    def clear_quarantine(self, older_than_s: float) -> int:
+        """Remove what has been in the quarantine for longer; return how many files."""
+        old = list(self._older_files((QUARANTINE,), older_than_s))
+        for file in old:
+            (self._root / file.path).unlink(missing_ok=True)
+        return len(old)
+
+    def holds_files(self) -> bool:
+        """Whether there is any file that should have a row."""
+        return any(names for folder in KEPT_FOLDERS for _, _, names in os.walk(self._root / folder))
 
     def close(self) -> None:
         """Remove our temporary files and give up the claim on their folder."""
         self._claim.release()
 
-    def _older_files(self, folders: tuple[str, ...], before: float) -> Iterator[str]:
+    def _older_files(self, folders: tuple[str, ...], older_than_s: float) -> Iterator[Orphan]:
+        before_ns = (self._clock.now().timestamp() - older_than_s) * 1e9
         for folder in folders:
             for parent, _, names in os.walk(self._root / folder):
                 for name in names:
                     path = Path(parent, name)
                     with suppress(FileNotFoundError):
-                        if path.stat().st_mtime < before:
-                            yield path.relative_to(self._root).as_posix()
+                        stamp = _stamp(path)
+                        if stamp[0] < before_ns:
+                            yield Orphan(path.relative_to(self._root).as_posix(), stamp)
 
     def _make_folder(self, folder: Path) -> None:
         """Make `folder` and its parents, each durable in the one above."""
@@ -242,6 +281,11 @@ class _Claim:
 
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ctime_ns
 
 
 def _flush(path: Path) -> None:

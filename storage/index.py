@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, text
 from sqlalchemy.orm import aliased
 
-from storage.filing import Filed, FiledKind, file_instance
+from storage.filing import Filed, FiledKind, file_instance, replace_file
 from storage.incoming import NewInstance, new_instance_from_header
 from storage.models import UNREPORTED, Accession, Instance, Job, ReportObject, Series, Study
 from storage.order_models import CorrectionObject
@@ -21,16 +21,18 @@ __all__ = (
     "FiledKind",
     "Filed",
     "file_instance",
+    "replace_file",
     "InstanceRow",
     "instance",
     "current_instances",
+    "reading_order",
     "StudyRow",
     "study",
     "study_by_uid",
     "SettlingStudy",
     "settling",
+    "is_report_object",
     "known_paths",
-    "waiting_images",
 )
 
 
@@ -59,6 +61,8 @@ class InstanceRow:
     calling_ae_title: str
     route: str
     received_at: datetime
+    same_patient: bool
+    """Whether the image names the study's own patient; else no report may speak of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,19 +94,11 @@ class SettlingStudy:
 
     last_received_at: datetime
     changes: int
-    routed: int
-    """Instances that a route took, earlier revisions of an image included."""
-
     waiting: int
-    """Of these, how many wait for their analysis or are in it."""
+    """How many of its images wait for their analysis or are in it."""
 
-    given_up: int
-    """Of these, how many a person must look at, or has discarded."""
-
-    @property
-    def all_analysed(self) -> bool:
-        """Whether no analysis is to come unless a person asks for it."""
-        return self.waiting == 0
+    retrying: int
+    """Of those that wait, how many have failed before and are tried again later."""
 
 
 def instance(connection: Connection, instance_id: int) -> InstanceRow:
@@ -121,16 +117,20 @@ def instance(connection: Connection, instance_id: int) -> InstanceRow:
 
 def current_instances(connection: Connection, study_id: int) -> list[InstanceRow]:
     """Return the newest revision of each image of a study, in the order of Series Number and
-    Instance Number (numbers before words, then by UID)."""
+    Instance Number (numbers before words, then by UID).
+
+    An image that names another patient replaces none of the study's own.
+    """
     newer = aliased(Instance)
     replaced = exists().where(
         newer.study_fk == Instance.study_fk,
+        newer.patient_fk == Instance.patient_fk,
         newer.sop_instance_uid == Instance.sop_instance_uid,
         newer.revision > Instance.revision,
     )
     statement = _instances().where(Instance.study_fk == study_id, ~replaced)
     rows = made_of(InstanceRow, connection.execute(statement))
-    return sorted(rows, key=_reading_order)
+    return sorted(rows, key=reading_order)
 
 
 def study(connection: Connection, study_id: int) -> StudyRow:
@@ -156,24 +156,19 @@ def study_by_uid(connection: Connection, study_instance_uid: str) -> StudyRow | 
 def settling(connection: Connection) -> list[SettlingStudy]:
     """Return the studies of which something is in no report yet, the quietest first."""
 
-    def jobs(*states: JobState) -> Any:
+    def jobs(state: JobState, *more: ColumnElement[bool]) -> Any:
         return (
             select(func.count())
             .select_from(Job)
             .where(
                 Job.study_fk == Study.id,
                 Job.kind == str(JobKind.ANALYSE),
-                Job.state.in_([str(state) for state in states]),
+                Job.state == str(state),
+                *more,
             )
             .scalar_subquery()
         )
 
-    routed = (
-        select(func.count())
-        .select_from(Instance)
-        .where(Instance.study_fk == Study.id, Instance.route != "")
-        .scalar_subquery()
-    )
     statement = (
         select(
             Study.id.label("study_id"),
@@ -184,14 +179,19 @@ def settling(connection: Connection) -> list[SettlingStudy]:
             Study.revision,
             Study.last_received_at,
             Study.changes,
-            routed.label("routed"),
             jobs(JobState.QUEUED).label("waiting"),
-            jobs(JobState.PARKED, JobState.DISCARDED).label("given_up"),
+            jobs(JobState.QUEUED, Job.attempt > Job.first_attempt).label("retrying"),
         )
         .where(text(UNREPORTED))
         .order_by(Study.last_received_at)
     )
     return made_of(SettlingStudy, connection.execute(statement))
+
+
+def is_report_object(connection: Connection, sop_instance_uid: str) -> bool:
+    """Return whether an object of a report of ours has this SOP Instance UID."""
+    found = connection.execute(_REPORT_OBJECT, {"uid": sop_instance_uid})
+    return found.first() is not None
 
 
 def known_paths(connection: Connection, paths: Collection[str]) -> set[str]:
@@ -202,13 +202,8 @@ def known_paths(connection: Connection, paths: Collection[str]) -> set[str]:
     return {path for each in (received, reported, corrected) for path in connection.scalars(each)}
 
 
-def waiting_images(connection: Connection) -> int:
-    """Return how many images wait for their analysis or are in it."""
-    return connection.execute(
-        select(func.count())
-        .select_from(Job)
-        .where(Job.state == str(JobState.QUEUED), Job.kind == str(JobKind.ANALYSE))
-    ).scalar_one()
+_REPORT_OBJECT = select(ReportObject.id).where(ReportObject.sop_instance_uid == bindparam("uid"))
+"""Built once: it is asked for every image received."""
 
 
 def _studies() -> Select[Any]:
@@ -223,6 +218,7 @@ def _instances() -> Select[Any]:
             Series,
             Study,
             study_id=Instance.study_fk,
+            same_patient=Instance.patient_fk == Study.patient_fk,
             accession_number=func.coalesce(Accession.accession_number, ""),
             accession_issuer=func.coalesce(Accession.issuer, ""),
         )
@@ -232,7 +228,9 @@ def _instances() -> Select[Any]:
     )
 
 
-def _reading_order(row: InstanceRow) -> tuple[Any, ...]:
+def reading_order(row: InstanceRow) -> tuple[Any, ...]:
+    """Return the sort key of an image within its study: series number, instance number."""
+
     def ranked(number: str) -> tuple[int, int, str]:
         try:
             return (0, int(number), "")

@@ -17,6 +17,9 @@ from audit.errors import Fault
 from storage.models import Job
 from storage.states import JobKind, JobState, check
 
+OPEN = (JobState.QUEUED, JobState.PARKED)
+"""The states of jobs that are not over."""
+
 
 class NoSuchJob(Fault):
     """A job key that names no row."""
@@ -197,12 +200,25 @@ def listing(
 
 
 def counts(connection: Connection) -> dict[tuple[JobKind, JobState], int]:
-    """Return how many jobs there are of each kind and state; absent means none."""
-    statement = select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state)
-    return {
-        (JobKind(kind), JobState(state)): count
-        for kind, state, count in connection.execute(statement)
-    }
+    """Return how many jobs of each kind are queued and parked.
+
+    What has ended is not counted: those rows stay for good, and this is asked every second.
+    """
+    statement = (
+        select(Job.kind, Job.state, func.count())
+        .where(Job.state.in_([str(state) for state in OPEN]))
+        .group_by(Job.kind, Job.state)
+    )
+    found = dict.fromkeys(((kind, state) for kind in JobKind for state in OPEN), 0)
+    for kind, state, count in connection.execute(statement):
+        found[JobKind(kind), JobState(state)] = count
+    return found
+
+
+def open_queues(connection: Connection) -> set[str]:
+    """Return the queues that hold work which is not done."""
+    statement = select(Job.queue).where(Job.state == str(JobState.QUEUED)).distinct()
+    return set(connection.scalars(statement))
 
 
 def oldest_due(connection: Connection) -> datetime | None:

@@ -26,6 +26,9 @@ class StudyListing:
     urgent: bool
     last_received_at: datetime
     instances: int
+    other_patient_instances: int
+    """Of these, how many name another patient: kept, but left out of every report."""
+
     waiting_jobs: int
     parked_jobs: int
     revision: int
@@ -61,11 +64,11 @@ def _listing() -> Select[Any]:
             Study.calling_ae_title,
             Study.urgent,
             Study.last_received_at,
-            select(func.count())
-            .select_from(Instance)
-            .where(Instance.study_fk == Study.id)
+            _instances().scalar_subquery().label("instances"),
+            _instances()
+            .where(Instance.patient_fk != Study.patient_fk)
             .scalar_subquery()
-            .label("instances"),
+            .label("other_patient_instances"),
             _jobs(JobState.QUEUED).label("waiting_jobs"),
             _jobs(JobState.PARKED).label("parked_jobs"),
             Study.revision,
@@ -81,6 +84,10 @@ def _listing() -> Select[Any]:
         )
         .order_by(Study.last_received_at.desc(), Study.id.desc())
     )
+
+
+def _instances() -> Select[Any]:
+    return select(func.count()).select_from(Instance).where(Instance.study_fk == Study.id)
 
 
 def _jobs(state: JobState) -> Any:

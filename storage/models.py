@@ -108,6 +108,9 @@ class Study(Base):
 
     calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
     urgent: Mapped[bool] = mapped_column(default=False)
+    """Whether any image of it was urgent. Work that begins later goes first; what is queued
+    already keeps its place."""
+
     revision: Mapped[int] = mapped_column(default=0)
     last_received_at: Mapped[datetime] = mapped_column(index=True)
     changes: Mapped[int] = mapped_column(default=0)
@@ -147,6 +150,9 @@ class Instance(Base):
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     series_fk: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
     study_fk: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    patient_fk: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    """The patient that this image names; where it is not the study's, nothing is reported."""
+
     accession_fk: Mapped[int | None] = mapped_column(ForeignKey("accession.id"), index=True)
     instance_number: Mapped[str] = mapped_column(String(16), default="")
     content_sha256: Mapped[str] = mapped_column(String(64))
@@ -242,7 +248,7 @@ class Delivery(Base):
     report_object_fk: Mapped[int] = mapped_column(ForeignKey("report_object.id"))
     destination: Mapped[str] = mapped_column(String(64))
     outcome: Mapped[str] = mapped_column(String(16), default="pending")
-    """`dicom_node.delivery.Outcome`: pending, delivered, warning, refused or failed."""
+    """`dicom_node.core.outcome.Outcome`: pending, delivered, warning, refused or failed."""
 
     status: Mapped[str] = mapped_column(String(32), default="")
     """The peer's answer: a DIMSE status such as ``A700H`` or ``HTTP 409``."""
@@ -290,3 +296,12 @@ class Executor(Base):
     pid: Mapped[int]
     started_at: Mapped[datetime]
     beaten_at: Mapped[datetime]
+
+
+class Store(Base):
+    """The one row that says whose files these rows speak of; see `storage.binding`."""
+
+    __tablename__ = "store"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    store_id: Mapped[str] = mapped_column(String(32))

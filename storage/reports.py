@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, update
+from sqlalchemy import Connection, Select, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.models import Delivery, Report, ReportInstance, ReportObject, Study
 from storage.rows import NoSuchRow, columns_of, insert, made_of
 
 ARRIVED = ("delivered", "warning")
-"""The outcomes (`dicom_node.delivery.outcome.Outcome`) of an object that the peer stored."""
+"""The outcomes (`dicom_node.core.outcome.Outcome`) of an object that the peer stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +186,26 @@ def report_objects(
     return made_of(ReportObjectRow, connection.execute(statement))
 
 
-def previous_report(connection: Connection, study_id: int, profile: str) -> ReportObjectRow | None:
-    """Return the SR of the newest report on a study that was built in `profile`: the
-    predecessor of the next one (PS3.3 Section C.17.2.1)."""
+def report_instances(connection: Connection, report_id: int) -> set[int]:
+    """Return the ids of the instances that a report speaks of."""
+    statement = select(ReportInstance.instance_fk).where(ReportInstance.report_fk == report_id)
+    return set(connection.scalars(statement))
+
+
+def nothing_to_report(connection: Connection, *, study_id: int, changes: int) -> None:
+    """Note that what a study holds up to `changes` gives no report."""
+    connection.execute(
+        update(Study)
+        .where(Study.id == study_id, Study.reported_changes < changes)
+        .values(reported_changes=changes)
+    )
+
+
+def previous_report(
+    connection: Connection, study_id: int, profile: str, *, before_revision: int
+) -> ReportObjectRow | None:
+    """Return the SR of the newest report before `before_revision` that was built in
+    `profile`: the predecessor of that revision (PS3.3 Section C.17.2.1)."""
     statement = (
         _objects()
         .join(Report, Report.id == ReportObject.report_fk)
@@ -196,6 +213,7 @@ def previous_report(connection: Connection, study_id: int, profile: str) -> Repo
             Report.study_fk == study_id,
             ReportObject.profile == profile,
             ReportObject.role == "SR",
+            Report.revision < before_revision,
         )
         .order_by(Report.revision.desc(), ReportObject.id)
         .limit(1)
@@ -264,14 +282,33 @@ def deliveries(
 ) -> list[DeliveryRow]:
     """Return the deliveries of a report, to one destination or to all."""
     statement = (
-        columns_of(DeliveryRow, Delivery, ReportObject, report_object_id=Delivery.report_object_fk)
-        .join(ReportObject, ReportObject.id == Delivery.report_object_fk)
+        _deliveries()
         .where(ReportObject.report_fk == report_id)
         .order_by(Delivery.destination, ReportObject.id)
     )
     if destination is not None:
         statement = statement.where(Delivery.destination == destination)
     return made_of(DeliveryRow, connection.execute(statement))
+
+
+def undelivered(connection: Connection, report_id: int, destination: str) -> list[DeliveryRow]:
+    """Return what is still to be sent of a report, and before it of the earlier reports on
+    the same study, in the order of their revisions; what was refused for good is left out."""
+    own = select(Report.study_fk, Report.revision).where(Report.id == report_id).subquery()
+    statement = (
+        _deliveries()
+        .join(Report, Report.id == ReportObject.report_fk)
+        .join(own, (own.c.study_fk == Report.study_fk) & (Report.revision <= own.c.revision))
+        .where(Delivery.destination == destination, Delivery.outcome.in_(("pending", "failed")))
+        .order_by(Report.revision, ReportObject.id)
+    )
+    return made_of(DeliveryRow, connection.execute(statement))
+
+
+def _deliveries() -> Select[Any]:
+    return columns_of(
+        DeliveryRow, Delivery, ReportObject, report_object_id=Delivery.report_object_fk
+    ).join(ReportObject, ReportObject.id == Delivery.report_object_fk)
 
 
 def _reports() -> Select[Any]:

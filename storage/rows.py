@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.errors import Fault
@@ -45,3 +45,32 @@ def columns_of(kind: Any, *tables: type[Base], **named: Any) -> Select[Any]:
 def made_of(kind: Callable[..., T], rows: Iterable[Row[Any]]) -> list[T]:
     """Return each row as a `kind`; the names of its columns are the names of the fields."""
     return [kind(**row._mapping) for row in rows]
+
+
+def table_of(model: type[Base]) -> Table:
+    """Return the table that `model` declares."""
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+class Keyed:
+    """A table whose rows are found, or made, by a unique key."""
+
+    def __init__(self, model: type[Base], *key: str) -> None:
+        table = table_of(model)
+        self._key = key
+        self._find = select(table.c.id).where(*(table.c[name] == bindparam(name) for name in key))
+        self._make = {
+            "postgresql": postgresql.insert(table).on_conflict_do_nothing(index_elements=key),
+            "sqlite": sqlite.insert(table).on_conflict_do_nothing(index_elements=key),
+        }
+
+    def found_or_made(self, connection: Connection, **columns: Any) -> int:
+        """Return the id of the row with this key; `columns` are the key and the rest."""
+        key = {name: columns[name] for name in self._key}
+        found = connection.execute(self._find, key).scalar_one_or_none()
+        if found is None:
+            connection.execute(self._make[connection.dialect.name], columns)
+            found = connection.execute(self._find, key).scalar_one()
+        return int(found)

@@ -11,12 +11,15 @@ DBOS Transact carries the work; nothing outside this module imports it (see
 """
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import structlog
-from dbos import EnqueueOptions
+from dbos import EnqueueOptions, WorkflowStatus
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,12 +29,44 @@ from storage.engine import EngineMisused
 from storage.session import Database, translate
 
 _URGENT, _ROUTINE = 1, 10
-_LIVE = ["ENQUEUED", "PENDING", "DELAYED"]
-_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_TAKEN = "PENDING"
+_CRASHED = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", _CRASHED]
 _CHUNK = 500
+
+BEGIN_S = 5.0
+"""How long after an attempt was taken from its queue its handler may begin, in seconds."""
 
 Handler = Callable[[str, int], None]
 log = structlog.get_logger()
+
+
+class Fate(StrEnum):
+    """What has become of one attempt."""
+
+    LIVE = "live"
+    """It waits, is delayed, or runs somewhere."""
+
+    ENDED = "ended"
+    """Its handler came back, or let an error out."""
+
+    LOST = "lost"
+    """This process took it and does not run it: its end could not be written down, or its
+    handler never began, because the database was away."""
+
+    CRASHED = "crashed"
+    """Every process that ran it died, as often as is allowed."""
+
+    UNKNOWN = "unknown"
+    """It was never enqueued, or ended so long ago that it was removed."""
+
+
+_FATES = {
+    "ENQUEUED": Fate.LIVE,
+    _TAKEN: Fate.LIVE,
+    "DELAYED": Fate.LIVE,
+    _CRASHED: Fate.CRASHED,
+}
 
 
 class HandlerFailed(Fault):
@@ -58,9 +93,10 @@ class WorkEngine:
         self._database = database
         self._executor_id = executor_id
         self._client = engine.client(database.engine)
-        self._running = 0
+        self._running: Counter[tuple[str, int]] = Counter()
         self._counting = threading.Lock()
         self._started = False
+        self._started_s = 0.0
 
     def enqueue(
         self,
@@ -111,6 +147,7 @@ class WorkEngine:
         with self._translated():
             engine.launch(self._database.engine, self._executor_id, self._guarded(handler), queues)
         self._started = True
+        self._started_s = time.time()
         log.info("storage.engine.started", executor_id=self._executor_id, queues=sorted(queues))
 
     def stop(self, drain_s: float) -> bool:
@@ -131,37 +168,28 @@ class WorkEngine:
         engine.shut_down(drain_s)
         self._started = False
         with self._counting:
-            drained = self._running == 0
+            drained = not self._running
         log.info("storage.engine.stopped", executor_id=self._executor_id, drained=drained)
         return drained
 
-    def active(self, job_key: str, attempt: int) -> bool | None:
-        """Tell whether the attempt is waiting, delayed or running somewhere.
+    def fates(self, attempts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Fate]:
+        """Return what has become of each of `attempts`, (job key, attempt) pairs.
 
-        Returns
-        -------
-        bool or None
-            False when it has ended, well or not; None when it was never enqueued, or
-            ended so long ago that it was removed.
+        What another process took counts as live for as long as that process lives: only
+        a process itself knows what it runs.
         """
-        workflow_id = _workflow_id(job_key, attempt)
-        with self._translated():
-            found = self._client.list_workflows(
-                workflow_ids=[workflow_id], load_input=False, load_output=False
-            )
-        return found[0].status in _LIVE if found else None
-
-    def lost(self, attempts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Return those of `attempts`, (job key, attempt) pairs, that are not `active`."""
-        wanted = {_workflow_id(key, attempt): (key, attempt) for key, attempt in attempts}
-        for chunk in _chunks(list(wanted)):
+        asked = {_workflow_id(key, attempt): (key, attempt) for key, attempt in attempts}
+        fates = dict.fromkeys(asked.values(), Fate.UNKNOWN)
+        for chunk in _chunks(list(asked)):
             with self._translated():
                 found = self._client.list_workflows(
-                    workflow_ids=chunk, status=_LIVE, load_input=False, load_output=False
+                    workflow_ids=chunk, load_input=False, load_output=False
                 )
             for workflow in found:
-                del wanted[workflow.workflow_id]
-        return list(wanted.values())
+                attempt = asked[workflow.workflow_id]
+                lost = self._is_lost(attempt, workflow)
+                fates[attempt] = Fate.LOST if lost else _FATES.get(workflow.status, Fate.ENDED)
+        return fates
 
     def adopt(self, executor_ids: Sequence[str]) -> int:
         """Put the unfinished work of dead executors back on its queues, for anybody.
@@ -207,7 +235,7 @@ class WorkEngine:
     def _guarded(self, handler: Handler) -> Handler:
         def job(job_key: str, attempt: int) -> None:
             with self._counting:
-                self._running += 1
+                self._running[job_key, attempt] += 1
             try:
                 handler(job_key, attempt)
             except Exception as error:  # noqa: BLE001 - the last resort; logged and re-raised
@@ -221,9 +249,21 @@ class WorkEngine:
                 raise HandlerFailed("the handler let an error out") from None
             finally:
                 with self._counting:
-                    self._running -= 1
+                    self._running[job_key, attempt] -= 1
+                    if not self._running[job_key, attempt]:
+                        del self._running[job_key, attempt]
 
         return job
+
+    def _is_lost(self, attempt: tuple[str, int], workflow: WorkflowStatus) -> bool:
+        if workflow.status != _TAKEN or workflow.executor_id != self._executor_id:
+            return False
+        if not self._started:  # beside the process that bears the name, as commands do
+            return False
+        # What was taken before the start is taken again, by the engine, a moment after it.
+        taken_s = max((workflow.dequeued_at or 0) / 1000, self._started_s)
+        with self._counting:
+            return attempt not in self._running and time.time() - taken_s > BEGIN_S
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

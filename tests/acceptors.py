@@ -11,8 +11,8 @@ from typing import Self
 
 from audit.metrics import NullMetrics
 from dicom_node.config.settings import DimseSettings
+from dicom_node.core.accepted import STORAGE_CLASSES
 from dicom_node.dimse.acceptor import Acceptor
-from dicom_node.dimse.contexts import STORAGE_CLASSES
 from dicom_node.pipeline.receiving import Caller, ReceiptKind, ReceivedFile
 
 

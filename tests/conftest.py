@@ -1,8 +1,13 @@
 """Fixtures that every test may ask for by name."""
 
+import logging
+import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+import structlog
 
 from tests.databases import (
     database,
@@ -19,6 +24,22 @@ __all__ = (
     "postgresql_template",
     "sqlite_template",
 )
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a test does to the logging of the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, threading.excepthook
+    configured, config = structlog.is_configured(), structlog.get_config()
+    yield
+    root.handlers[:], root.level = handlers, level
+    sys.excepthook, threading.excepthook = hooks
+    if configured:
+        structlog.configure(**config)
+    else:
+        structlog.reset_defaults()
 
 
 @pytest.fixture

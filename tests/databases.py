@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -32,9 +33,15 @@ _OWNER = "postgres"
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running cluster; anyone on this machine who may enter `folder` is its superuser."""
+    """A cluster; anyone on this machine who may enter `folder` is its superuser."""
 
     folder: Path
+    programs: Path
+
+    @property
+    def data(self) -> Path:
+        """Where the cluster's own files lie."""
+        return self.folder / "data"
 
     def url(self, name: str) -> str:
         """Return the SQLAlchemy URL of the database `name`."""
@@ -48,26 +55,45 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
 
+    def start(self, *, fsync: bool = False) -> None:
+        """Start it; when this returns, it answers."""
+        durable = "" if fsync else "-F"
+        options = f"{durable} -c listen_addresses='' -c unix_socket_directories={self.folder}"
+        self._control("start", "-w", "-l", self.folder / "log", "-o", options)
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgresServer]:
-    """A private PostgreSQL without fsync: these tests ask what it keeps, not how fast."""
+    def stop(self) -> None:
+        """End it at once, whoever is connected, as a crash would."""
+        self._control("stop", "-m", "immediate")
+
+    def _control(self, *command: str | Path) -> None:
+        _as_owner(self.programs / "pg_ctl", *command, "-D", self.data)
+
+
+@contextmanager
+def postgresql_cluster(*, fsync: bool = False) -> Iterator[PostgresServer]:
+    """Run a private PostgreSQL; with `fsync` it keeps what it committed when it is stopped."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="node-pg-"))
     if os.geteuid() == 0:
         account = pwd.getpwnam(_OWNER)
         os.chown(folder, account.pw_uid, account.pw_gid)
-    data = folder / "data"
+    server = PostgresServer(folder, programs)
+    identity = ("-U", _OWNER, "-A", "trust", "-N", "-E", "UTF8")
     try:
-        _as_owner(programs / "initdb", "-D", data, "-U", _OWNER, "-A", "trust", "-N", "-E", "UTF8")
-        options = f"-F -c listen_addresses='' -c unix_socket_directories={folder}"
-        log = folder / "log"
-        _as_owner(programs / "pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options)
-        yield PostgresServer(folder)
+        _as_owner(programs / "initdb", "-D", server.data, *identity)
+        server.start(fsync=fsync)
+        yield server
     finally:
-        if (data / "postmaster.pid").exists():
-            _as_owner(programs / "pg_ctl", "stop", "-m", "immediate", "-D", data)
+        if (server.data / "postmaster.pid").exists():
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresServer]:
+    """A private PostgreSQL without fsync: these tests ask what it keeps, not how fast."""
+    with postgresql_cluster() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from dicom_node.report.content import ReportImage, ReportRequest
+from dicom_node.config.settings import ReportProfile
+from dicom_node.report.build import build_overlays, build_sr, overlay_reference
+from dicom_node.report.content import BuiltObject, ReportImage, ReportRequest
 from inference.manifest import CodeEntry, Label
 from inference.types import (
     Code,
@@ -136,7 +138,14 @@ def _image(
     pixel_sha256: str | None = "0" * 64,
 ) -> ReportImage:
     analysis = ImageAnalysis(pixel_sha256=pixel_sha256, predictions=predictions)
-    return ReportImage(number=number, header=header, path=path, analysis=analysis, verdict=checked)
+    return ReportImage(
+        number=number,
+        header=header,
+        path=path,
+        content_sha256="c" * 64,
+        analysis=analysis,
+        verdict=checked,
+    )
 
 
 def chest_image(header: Dataset, path: Path = Path("absent.dcm"), number: int = 1) -> ReportImage:
@@ -178,6 +187,13 @@ def request_for(*images: ReportImage, **overrides: Any) -> ReportRequest:
         sr_series_number=9001,
         sc_series_number=9002,
         sc_long_side_pixels=1280,
+        maximum_heat_maps=40,
         maximum_pixels=100_000_000,
     )
     return replace(request, **overrides)
+
+
+def built_report(request: ReportRequest, profile: ReportProfile) -> tuple[BuiltObject, ...]:
+    """Return all objects of a report at once: the overlays, then the SR."""
+    overlays = tuple(build_overlays(request))
+    return (*overlays, build_sr(request, profile, dict(map(overlay_reference, overlays))))

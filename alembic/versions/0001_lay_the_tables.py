@@ -30,6 +30,7 @@ TABLES = (
     "delivery",
     "job",
     "executor",
+    "store",
     "audit_record",
 )
 """In the order in which they refer to each other."""
@@ -134,6 +135,7 @@ def _create_instances() -> None:
         sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
         sa.Column("series_fk", BIG, nullable=False),
         sa.Column("study_fk", BIG, nullable=False),
+        sa.Column("patient_fk", BIG, nullable=False),
         sa.Column("accession_fk", BIG, nullable=True),
         sa.Column("instance_number", sa.String(length=16), nullable=False),
         sa.Column("content_sha256", sa.String(length=64), nullable=False),
@@ -145,6 +147,7 @@ def _create_instances() -> None:
         sa.ForeignKeyConstraint(
             ["accession_fk"], ["accession.id"], name="fk_instance_accession_fk"
         ),
+        sa.ForeignKeyConstraint(["patient_fk"], ["patient.id"], name="fk_instance_patient_fk"),
         sa.ForeignKeyConstraint(["series_fk"], ["series.id"], name="fk_instance_series_fk"),
         sa.ForeignKeyConstraint(["study_fk"], ["study.id"], name="fk_instance_study_fk"),
         sa.PrimaryKeyConstraint("id", name="pk_instance"),
@@ -278,6 +281,12 @@ def _create_work() -> None:
         sa.Column("started_at", MOMENT, nullable=False),
         sa.Column("beaten_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("executor_id", name="pk_executor"),
+    )
+    op.create_table(
+        "store",
+        sa.Column("id", BIG, nullable=False),
+        sa.Column("store_id", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_store"),
     )
 
 

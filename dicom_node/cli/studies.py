@@ -40,10 +40,20 @@ def run(arguments: argparse.Namespace) -> int:
             str(row.instances),
             str(row.revision) if row.report else _progress(row),
             f"{row.delivered}/{row.deliveries}" if row.report else "",
-            str(row.report["sentence"]) if row.report else "",
+            _result(row),
         )
     Console().print(table)
     return 0
+
+
+def _result(row: StudyListing) -> str:
+    sentences = [str(row.report["sentence"])] if row.report else []
+    if left_out := row.other_patient_instances:
+        images, were = ("image", "was") if left_out == 1 else ("images", "were")
+        sentences.append(
+            f"{left_out} {images} of another patient under this study {were} left out."
+        )
+    return " ".join(sentences)
 
 
 def _progress(row: StudyListing) -> str:

@@ -319,6 +319,10 @@ class ReportSettings(Section):
     sc_long_side_pixels: Annotated[int, Field(ge=128, le=4096)] = 1280
     """Longest side of a heat map; a larger image is shrunk."""
 
+    maximum_heat_maps: Annotated[int, Field(ge=0)] = 40
+    """Most heat maps in one report; the likeliest findings get them, and the SR says how many
+    were left out."""
+
 
 class WebSettings(Section):
     """HTTP: STOW-RS, health, metrics."""

@@ -4,10 +4,8 @@ C-STORE statuses are those of PS3.4 Table B.2-1 and PS3.7 Annex C; STOW-RS uses 
 numbers as Failure Reason (PS3.18 Annex I, Store Instances Response Module).
 """
 
-from dataclasses import dataclass
-
 from audit.errors import Rejected, Transient
-from dicom_node.delivery.outcome import Outcome
+from dicom_node.core.outcome import Outcome
 
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
@@ -19,37 +17,37 @@ CANNOT_UNDERSTAND = 0xC000
 PROCESSING_FAILURE = 0x0110
 """Processing Failure (PS3.7 Section C.5.12): our side broke."""
 
+INVALID_OBJECT_INSTANCE = 0x0117
+"""Invalid SOP Instance (PS3.7 Section C.5.8): the UID breaks the rules of UIDs."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StowFailure:
-    """How STOW-RS tells of one instance that was not stored."""
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+"""SOP Class Not Supported (PS3.7 Section C.5.16)."""
 
-    http_status: int
-    """For the whole response when no instance was stored (PS3.18 Table 10.5.3-1)."""
+UNRECOGNIZED_OPERATION = 0x0211
+"""Unrecognized Operation (PS3.7 Section C.5.21)."""
 
-    failure_reason: int
-    """Failure Reason (0008,1197)."""
+DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
+"""Error: Data Set Does Not Match SOP Class (PS3.4 Table B.2-1)."""
+
+TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
+"""Referenced Transfer Syntax Not Supported (PS3.18 Table I.2-2)."""
+
+OTHER_STUDY = 0xC409
+"""STOW-RS: not the study that the request's address names; of the class that cannot be
+understood."""
 
 
 _BY_KIND = (
-    (Transient, OUT_OF_RESOURCES, 503),
-    (Rejected, CANNOT_UNDERSTAND, 409),
+    (Transient, OUT_OF_RESOURCES),
+    (Rejected, CANNOT_UNDERSTAND),
 )
-"""Kind of error, C-STORE status, HTTP status. `DiskFull` and `DatabaseAway` are transient,
-`InvalidDataset` is rejected; any other error is ours."""
-
-_HTTP_SERVER_ERROR = 500
+"""Kind of error, status. `DiskFull` and `DatabaseAway` are transient, `InvalidDataset` is
+rejected; any other error is ours."""
 
 
 def dimse_status(error: Exception) -> int:
-    """Return the C-STORE response status for `error`."""
-    return next((s for kind, s, _ in _BY_KIND if isinstance(error, kind)), PROCESSING_FAILURE)
-
-
-def stow_failure(error: Exception) -> StowFailure:
-    """Return the STOW-RS answer for `error`."""
-    http = next((h for kind, _, h in _BY_KIND if isinstance(error, kind)), _HTTP_SERVER_ERROR)
-    return StowFailure(http_status=http, failure_reason=dimse_status(error))
+    """Return the C-STORE status, or STOW-RS Failure Reason, for `error`."""
+    return next((s for kind, s in _BY_KIND if isinstance(error, kind)), PROCESSING_FAILURE)
 
 
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0111, 0x0116})
@@ -61,14 +59,14 @@ _REFUSED = frozenset(
     {
         0x0105,  # No Such Attribute
         0x0106,  # Invalid Attribute Value
-        0x0117,  # Invalid SOP Instance
+        INVALID_OBJECT_INSTANCE,
         0x0118,  # No Such SOP Class
         0x0119,  # Class-Instance Conflict
         0x0120,  # Missing Attribute
         0x0121,  # Missing Attribute Value
-        0x0122,  # SOP Class Not Supported
+        SOP_CLASS_NOT_SUPPORTED,
         0x0124,  # Not Authorized
-        0x0211,  # Unrecognized Operation
+        UNRECOGNIZED_OPERATION,
         0x0212,  # Mistyped Argument
     }
 )

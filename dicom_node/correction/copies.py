@@ -19,8 +19,8 @@ from pydicom.valuerep import DT
 from dicom_node.correction.plan import CopyPlan, Maker
 from dicom_node.report import codes
 from dicom_node.report.evidence import element, local_moment, text_of
-from dicom_node.report.frame import MODEL_NAME
 from dicom_node.report.uids import node_device_uid
+from dicom_node.version import MODEL_NAME
 
 CORRECT = "CORRECT"
 """Reason for the Attribute Modification (PS3.3 Section C.12.1.1.9)."""

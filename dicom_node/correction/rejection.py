@@ -25,8 +25,8 @@ from dicom_node.report.evidence import (
     reference,
     text_of,
 )
-from dicom_node.report.frame import MODEL_NAME
 from dicom_node.report.uids import node_device_uid
+from dicom_node.version import MODEL_NAME
 
 _DESCRIPTION = (
     "Filed under the wrong order. Copies under the right order have been sent; "

@@ -11,8 +11,9 @@ from audit.metrics import Metrics
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import Destination
+from dicom_node.core.outcome import Outcome
 from dicom_node.correction.build import COPY
-from dicom_node.delivery.outcome import Outcome, OutgoingObject, Sender, SendStatus
+from dicom_node.delivery.outcome import OutgoingObject, Sender, SendStatus
 from dicom_node.pipeline.deliver import NotStored, Refused, UnknownDestination
 from dicom_node.pipeline.work import Work
 from storage.corrections import (

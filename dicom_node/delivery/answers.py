@@ -7,8 +7,10 @@ What a C-STORE status means is the table of `core.status`; the Failure Reasons o
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from dicom_node.core import status as status_table
+from dicom_node.core.outcome import Outcome
 from dicom_node.core.status import status_text, store_outcome
-from dicom_node.delivery.outcome import Outcome, SendStatus
+from dicom_node.delivery.outcome import SendStatus
 
 SOP_CLASS_NOT_SUPPORTED = "sop-class-not-supported"
 """The destination takes no object of this SOP class: another profile may reach it."""
@@ -25,16 +27,18 @@ TIMED_OUT = "timed-out"
 NOT_ACKNOWLEDGED = "not-acknowledged"
 """The destination answered the request, but said nothing of this object."""
 
+UNREACHABLE = "unreachable"
+"""No association or connection could be made."""
+
 UNREADABLE = "unreadable"
 """Our own file could not be read or encoded."""
 
-_SOP_CLASS_NOT_SUPPORTED_STATUS = 0x0122  # PS3.7 Section C.5.16
 _PASSING_HTTP = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 def store_status(sop_instance_uid: str, status: int) -> SendStatus:
     """Return the answer for one object to which the destination gave `status`."""
-    unsupported = status == _SOP_CLASS_NOT_SUPPORTED_STATUS
+    unsupported = status == status_table.SOP_CLASS_NOT_SUPPORTED
     return SendStatus(
         sop_instance_uid=sop_instance_uid,
         outcome=store_outcome(status),

@@ -12,6 +12,7 @@ from pynetdicom.presentation import PresentationContext
 
 from audit.clock import Clock, SystemClock
 from dicom_node.config.settings import DimseDestination
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.answers import (
     LINK_LOST,
     TIMED_OUT,
@@ -19,7 +20,7 @@ from dicom_node.delivery.answers import (
     store_status,
 )
 from dicom_node.delivery.negotiation import Offer, offers_for, refusal, syntax_for
-from dicom_node.delivery.outcome import Outcome, OutgoingObject, SendStatus
+from dicom_node.delivery.outcome import OutgoingObject, SendStatus
 from dicom_node.dimse.requestor import Requestor
 
 log = structlog.get_logger()

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from dicom_node.core.outcome import Outcome
+from dicom_node.core.status import PROCESSING_FAILURE
 from dicom_node.delivery.answers import (
     NOT_ACKNOWLEDGED,
     all_alike,
     http_outcome,
     store_status,
 )
-from dicom_node.delivery.outcome import Outcome, SendStatus
+from dicom_node.delivery.outcome import SendStatus
 
 FAILED_SOP_SEQUENCE = "00081198"
 REFERENCED_SOP_SEQUENCE = "00081199"
@@ -20,8 +22,6 @@ _FAILURE_REASON = "00081197"
 _WARNING_REASON = "00081196"
 _LISTED_CODES = frozenset({200, 202, 409})
 """The statuses that carry a list of instances (PS3.18 Table 10.5.3-1)."""
-
-_PROCESSING_FAILURE = 0x0110
 
 
 def read_response(
@@ -53,7 +53,7 @@ def _one(
 ) -> SendStatus:
     if uid in failed:
         reason = _number(failed[uid], _FAILURE_REASON)
-        status = store_status(uid, _PROCESSING_FAILURE if reason is None else reason)
+        status = store_status(uid, PROCESSING_FAILURE if reason is None else reason)
         if status.outcome in (Outcome.DELIVERED, Outcome.WARNING):
             # A list of failures that names a success: believe the list, not the number.
             return SendStatus(sop_instance_uid=uid, outcome=Outcome.FAILED, status=status.status)

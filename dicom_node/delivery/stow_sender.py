@@ -9,8 +9,9 @@ import structlog
 
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.settings import StowDestination
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.answers import LINK_LOST, TIMED_OUT, UNREADABLE, all_alike
-from dicom_node.delivery.outcome import Outcome, OutgoingObject, SendStatus
+from dicom_node.delivery.outcome import OutgoingObject, SendStatus
 from dicom_node.delivery.stow_response import read_response
 
 log = structlog.get_logger()

@@ -5,14 +5,9 @@ from dataclasses import dataclass, field
 
 from audit.errors import NodeError
 from audit.metrics import Metrics
-from dicom_node.core.status import CANNOT_UNDERSTAND
+from dicom_node.core.status import CANNOT_UNDERSTAND, OTHER_STUDY, SOP_CLASS_NOT_SUPPORTED
 from dicom_node.dicomweb.multipart import MalformedBody, Part, PartWriter
-from dicom_node.dicomweb.store_response import (
-    OTHER_STUDY,
-    SOP_CLASS_NOT_SUPPORTED,
-    InstanceResult,
-    failure_reason,
-)
+from dicom_node.dicomweb.store_response import InstanceResult, failure_reason
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.receiving import Caller, Carriage, ReceivedFile, Reception
 

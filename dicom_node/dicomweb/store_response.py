@@ -9,13 +9,13 @@ from http import HTTPStatus
 from typing import Any
 
 from audit.errors import NodeError
-from dicom_node.core.status import OUT_OF_RESOURCES, PROCESSING_FAILURE, dimse_status
+from dicom_node.core.status import (
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    TRANSFER_SYNTAX_NOT_SUPPORTED,
+    dimse_status,
+)
 from dicom_node.pipeline.part10 import RefusedEncoding
-
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
-OTHER_STUDY = 0xC409
-"""Not the study that the request's address names (of the class "cannot understand")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

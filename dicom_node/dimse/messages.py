@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from dicom_node.core.status import SUCCESS
+from dicom_node.core.status import SUCCESS, UNRECOGNIZED_OPERATION
 from dicom_node.dimse.command import (
     MAXIMUM_COMMAND_BYTES,
     CommandField,
@@ -16,8 +16,6 @@ from dicom_node.dimse.errors import AbortReason, ProtocolError
 from dicom_node.dimse.negotiation import AcceptedContext
 from dicom_node.dimse.pdata import Fragment
 from dicom_node.dimse.storing import Answer, StorageService, StoreOperation
-
-UNRECOGNIZED_OPERATION = 0x0211
 
 
 class _Operation(Protocol):

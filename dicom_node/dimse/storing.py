@@ -11,19 +11,23 @@ import structlog
 from audit.clock import SystemClock
 from audit.errors import NodeError
 from audit.metrics import Metrics
-from dicom_node.core.status import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS, dimse_status
+from dicom_node.core.status import (
+    DATA_SET_DOES_NOT_MATCH_SOP_CLASS,
+    INVALID_OBJECT_INSTANCE,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
+    dimse_status,
+)
 from dicom_node.dimse.command import Request
 from dicom_node.dimse.errors import MessageRefused, origin
-from dicom_node.dimse.header import read_header
 from dicom_node.dimse.incoming import FileMeta, IncomingFile
 from dicom_node.dimse.negotiation import AcceptedContext
+from dicom_node.pipeline.header import read_header
 from dicom_node.pipeline.receiving import Caller, Carriage, ReceivedFile, Reception
 
 log = structlog.get_logger()
-
-INVALID_OBJECT_INSTANCE = 0x0117
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
 
 MAXIMUM_UID_LENGTH = 64
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import structlog
 from pydicom import Dataset
+from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.errors import Fault
@@ -14,7 +15,7 @@ from audit.store import append
 from dicom_node.config.settings import RouteSettings
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.result import result_document
-from dicom_node.pipeline.subjects import image_subject
+from dicom_node.pipeline.subjects import image_subject, row_subject
 from dicom_node.pipeline.work import Work
 from inference.regions import RegionMap
 from inference.service import InferenceService
@@ -22,6 +23,7 @@ from inference.types import (
     ImageAnalysis,
     ImageVerdict,
     Outcome,
+    Prediction,
     Task,
     prediction_to_json,
     verdict_to_json,
@@ -82,7 +84,7 @@ class Analyse:
         """
         parts = self._parts
         with parts.database.reading() as connection:
-            row = instance(connection, int(job.key.partition(":")[2]))
+            row = instance(connection, _instance_id(job))
         path = parts.files.absolute(row.path)
         stored = received_file(path)
         if stored.content_sha256 != row.content_sha256:
@@ -116,6 +118,9 @@ class Analyse:
                             instance_id=row.id,
                             subject=subject,
                             trigger=route.name,
+                            correlation_id=row.correlation_id,
+                            calling_ae_title=row.calling_ae_title,
+                            region_table_sha256=parts.regions.sha256,
                             prediction=document,
                             verdict=verdict_to_json(own) if own is not None else None,
                             notes=analysis.notes,
@@ -124,6 +129,37 @@ class Analyse:
                     )
             parts.work.finish(connection, job.key)
         self._tell(row, analysis, verdict)
+
+    def parked(self, connection: Connection, job: JobRow, code: str, reason: str) -> None:
+        """Record each model's failure, and let a report say that the image is not analysed."""
+        parts = self._parts
+        row = instance(connection, _instance_id(job))
+        subject = row_subject(row)
+        now = parts.clock.now()
+        route = next((r for r in parts.routes if r.name == row.route), None)
+        for identity in parts.inference.identities():
+            if route is None or identity.name in route.models:
+                failure = Prediction(
+                    model=identity,
+                    outcome=Outcome.FAILED,
+                    reason_code=code,
+                    reason=reason,
+                    started_at=now.isoformat(),
+                )
+                append(
+                    connection,
+                    parts.writer.prediction(
+                        instance_id=row.id,
+                        subject=subject,
+                        trigger=row.route,
+                        correlation_id=row.correlation_id,
+                        calling_ae_title=row.calling_ae_title,
+                        region_table_sha256=parts.regions.sha256,
+                        prediction=prediction_to_json(failure),
+                        parked_attempt=job.attempt,
+                        recorded_at=now,
+                    ),
+                )
 
     def _verdict(self, header: Dataset, analysis: ImageAnalysis) -> ImageVerdict | None:
         seen = analysis.prediction(Task.BODY_PART)
@@ -150,3 +186,7 @@ class Analyse:
             verdict=verdict.verdict.value if verdict is not None else "",
             outcomes=[f"{p.model.name}:{p.outcome.value}" for p in analysis.predictions],
         )
+
+
+def _instance_id(job: JobRow) -> int:
+    return int(job.key.partition(":")[2])

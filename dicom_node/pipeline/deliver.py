@@ -8,13 +8,14 @@ from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.entries import Subject
-from audit.errors import Fault, Transient
+from audit.errors import Fault, PeerUnreachable, Transient
 from audit.metrics import Metrics
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import Destination, ReportProfile
-from dicom_node.delivery.answers import SOP_CLASS_NOT_SUPPORTED
-from dicom_node.delivery.outcome import Outcome, OutgoingObject, Sender, SendStatus
+from dicom_node.core.outcome import Outcome
+from dicom_node.delivery.answers import SOP_CLASS_NOT_SUPPORTED, UNREACHABLE, all_alike
+from dicom_node.delivery.outcome import OutgoingObject, Sender, SendStatus
 from dicom_node.pipeline.report import WriteReport
 from dicom_node.pipeline.work import Work
 from storage.files import FileStore
@@ -27,6 +28,8 @@ from storage.reports import (
     ensure_deliveries,
     record_delivery,
     report,
+    report_objects,
+    undelivered,
 )
 from storage.session import Database
 
@@ -96,10 +99,9 @@ class Deliver:
             raise UnknownDestination("the destination is not configured any more")
         self._send(job, int(report_id), destination)
         if _sr_class_refused(self._rows(int(report_id), name)):
-            self._add_other_profile(job, int(report_id), destination)
+            self._add_other_profile(int(report_id), destination)
             self._send(job, int(report_id), destination)
-        rows = self._rows(int(report_id), name)
-        check_stored(rows)
+        check_stored(self._rows(int(report_id), name))
         with self._parts.database.transaction() as connection:
             self._parts.work.finish(connection, job.key)
 
@@ -107,14 +109,13 @@ class Deliver:
         with self._parts.database.reading() as connection:
             return deliveries(connection, report_id, destination)
 
-    def _add_other_profile(self, job: JobRow, report_id: int, destination: Destination) -> None:
+    def _add_other_profile(self, report_id: int, destination: Destination) -> None:
         """Give the destination the SR in its other profile, with a UID of its own."""
         profile = _OTHER_PROFILE[destination.profile]
         with self._parts.database.reading() as connection:
             existing = report(connection, report_id)
-        objects = self._parts.write_report.alternative(
-            existing.study_id, existing.revision, existing.created_at, profile
-        )
+            there = report_objects(connection, report_id, profile)
+        objects = [] if there else self._parts.write_report.alternative(existing, profile)
         with self._parts.database.transaction() as connection:
             add_report_objects(connection, report_id, objects)
             ensure_deliveries(
@@ -126,32 +127,28 @@ class Deliver:
         log.warning("pipeline.profile.changed", destination=destination.name, profile=profile.value)
 
     def _send(self, job: JobRow, report_id: int, destination: Destination) -> None:
-        """Send what has not arrived, and keep the answers with their audit records."""
-        rows = self._rows(report_id, destination.name)
-        open_rows = [row for row in rows if not row.arrived and not _is_hopeless(row)]
-        if not open_rows:
-            return
+        """Send what has not arrived, earlier revisions first, and keep every answer."""
         parts = self._parts
+        with parts.database.reading() as connection:
+            rows = undelivered(connection, report_id, destination.name)
+        if not rows:
+            return
         started = parts.clock.monotonic_s()
-        answers = parts.sender_for(destination).send(
-            [
-                OutgoingObject(
-                    sop_instance_uid=row.sop_instance_uid,
-                    sop_class_uid=row.sop_class_uid,
-                    transfer_syntax_uid=row.transfer_syntax_uid,
-                    path=parts.files.absolute(row.path),
-                )
-                for row in open_rows
-            ]
-        )
-        with parts.database.transaction() as connection:
-            owner = study(connection, job.study_id)
-            for answer in answers:
-                self._keep(connection, job, owner.study_instance_uid, open_rows, answer)
-        for answer in answers:
-            parts.metrics.count(
-                "deliveries_total", destination=destination.name, outcome=answer.outcome.value
+        objects = [
+            OutgoingObject(
+                sop_instance_uid=row.sop_instance_uid,
+                sop_class_uid=row.sop_class_uid,
+                transfer_syntax_uid=row.transfer_syntax_uid,
+                path=parts.files.absolute(row.path),
             )
+            for row in rows
+        ]
+        try:
+            answers = parts.sender_for(destination).send(objects)
+        except PeerUnreachable:
+            self._keep_all(job, rows, all_alike(_uids(rows), Outcome.FAILED, UNREACHABLE))
+            raise
+        self._keep_all(job, rows, answers)
         log.info(
             "pipeline.report.sent",
             destination=destination.name,
@@ -160,10 +157,21 @@ class Deliver:
             duration_s=round(parts.clock.monotonic_s() - started, 3),
         )
 
+    def _keep_all(
+        self, job: JobRow, rows: Sequence[DeliveryRow], answers: Sequence[SendStatus]
+    ) -> None:
+        with self._parts.database.transaction() as connection:
+            owner = study(connection, job.study_id)
+            for answer in answers:
+                self._keep(connection, owner.study_instance_uid, rows, answer)
+        for answer in answers:
+            self._parts.metrics.count(
+                "deliveries_total", destination=rows[0].destination, outcome=answer.outcome.value
+            )
+
     def _keep(
         self,
         connection: Connection,
-        job: JobRow,
         study_instance_uid: str,
         rows: Sequence[DeliveryRow],
         answer: SendStatus,
@@ -206,16 +214,16 @@ def check_stored(rows: Sequence[DeliveryRow]) -> None:
     NotStored
         Something may still be stored at another attempt.
     Refused
-        Something is refused for good.
+        All that is missing is refused for good.
     """
     sr_arrived = any(row.arrived for row in rows if row.role == "SR")
     missing = [row for row in rows if not row.arrived and not (row.role == "SR" and sr_arrived)]
-    refused = [row for row in missing if row.outcome == Outcome.REFUSED]
-    statuses = ", ".join(sorted({f"{row.role} {row.status}" for row in refused or missing}))
-    if refused:
-        raise Refused(f"the destination refuses: {statuses}")
-    if missing:
+    open_rows = [row for row in missing if row.outcome != Outcome.REFUSED]
+    statuses = ", ".join(sorted({f"{row.role} {row.status}" for row in open_rows or missing}))
+    if open_rows:
         raise NotStored(f"the destination has not stored: {statuses}")
+    if missing:
+        raise Refused(f"the destination refuses: {statuses}")
 
 
 def _sr_class_refused(rows: Sequence[DeliveryRow]) -> bool:
@@ -224,5 +232,5 @@ def _sr_class_refused(rows: Sequence[DeliveryRow]) -> bool:
     return len(reports) == 1 and reports[0].status == SOP_CLASS_NOT_SUPPORTED
 
 
-def _is_hopeless(row: DeliveryRow) -> bool:
-    return row.role == "SR" and row.status == SOP_CLASS_NOT_SUPPORTED
+def _uids(rows: Sequence[DeliveryRow]) -> list[str]:
+    return [row.sop_instance_uid for row in rows]

@@ -18,26 +18,40 @@ from pydicom import Dataset
 from sqlalchemy import Connection
 
 from audit.clock import Clock
-from audit.errors import NodeError
 from audit.metrics import Metrics
 from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.access import AccessPolicy
+from dicom_node.core.origin import is_own_result
 from dicom_node.core.pressure import slowdown_s
 from dicom_node.core.routing import RoutedInstance, choose_route, urgent
+from dicom_node.pipeline.analyse import DamagedFile
 from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.receiving import Caller, Carriage, ReceiptKind, ReceivedFile
 from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, analyse_key
+from storage import jobs
 from storage.commit import GroupCommitter
 from storage.files import FileStore
-from storage.index import Filed, FiledKind, NewInstance, file_instance, new_instance_from_header
+from storage.index import (
+    Filed,
+    FiledKind,
+    NewInstance,
+    file_instance,
+    is_report_object,
+    new_instance_from_header,
+    replace_file,
+)
 from storage.session import CommitDoubtful
-from storage.states import JobKind
+from storage.states import JobKind, JobState
 
 log = structlog.get_logger()
+
+PATIENT_CONFLICT = "patient_conflict"
+"""Outcome in the audit of an image that names another patient than its study does: it is
+kept and acknowledged, but neither analysed nor reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,9 @@ class IntakeParts:
     presence: Presence
     writer: Writer
     pseudonyms: Pseudonyms
+    device_uid: str
+    """Of this node; the Instance Creator UID of what it makes."""
+
     clock: Clock
     metrics: Metrics
 
@@ -112,7 +129,8 @@ class Intake:
     def _receive(self, file: ReceivedFile, caller: Caller) -> ReceiptKind:
         parts = self._parts
         described = RoutedInstance.of(file.header, caller.calling_ae_title)
-        route = choose_route(parts.settings.routes, described)
+        is_own = is_own_result(file.header, parts.device_uid)
+        route = None if is_own else choose_route(parts.settings.routes, described)
         relative = parts.files.new_path("instances")
         new = new_instance_from_header(
             file.header,
@@ -124,7 +142,7 @@ class Intake:
             path=relative,
             calling_ae_title=caller.calling_ae_title,
             route=route.name if route is not None else "",
-            urgent=urgent(file.header, route),
+            urgent=not is_own and urgent(file.header, route),
             received_at=parts.clock.now(),
         )
         parts.files.adopt(file.path, relative)
@@ -134,18 +152,31 @@ class Intake:
             )
         except CommitDoubtful:
             raise  # the row may be there; a file without one is swept later
-        except NodeError:
+        except Exception:
             parts.files.remove(relative)
             raise
         kind = ReceiptKind(filed.kind)
-        if kind is ReceiptKind.DUPLICATE:
+        if filed.path != relative:
             parts.files.remove(relative)
+        elif kind is ReceiptKind.DUPLICATE:
+            log.warning(
+                "intake.file.restored",
+                correlation_id=filed.correlation_id,
+                instance_id=filed.instance_id,
+            )
+        elif not filed.same_patient:
+            log.warning(
+                "intake.patient.conflicted",
+                correlation_id=filed.correlation_id,
+                instance_id=filed.instance_id,
+                calling_ae_title=caller.calling_ae_title,
+            )
         log.info(
             "intake.instance.received",
             correlation_id=filed.correlation_id,
             instance_id=filed.instance_id,
             receipt=kind.value,
-            route=new.route,
+            route=filed.route,
             calling_ae_title=caller.calling_ae_title,
             protocol=caller.protocol,
             size_bytes=file.size_bytes,
@@ -155,19 +186,21 @@ class Intake:
     def _file(
         self, connection: Connection, new: NewInstance, header: Dataset, caller: Caller
     ) -> Filed:
+        if new.route and is_report_object(connection, new.sop_instance_uid):
+            new = replace(new, route="", urgent=False)  # a result of ours that comes back
         filed = file_instance(connection, new)
         if filed.kind is FiledKind.DUPLICATE:
-            return filed
-        if new.route:
+            return self._restored(connection, filed, new)
+        if new.route and filed.same_patient:
             self._parts.work.begin(
                 connection,
                 key=analyse_key(filed.instance_id),
                 kind=JobKind.ANALYSE,
                 queue=JobKind.ANALYSE,
                 study_id=filed.study_id,
-                urgent=new.urgent,
+                urgent=filed.urgent,
             )
-        if filed.kind is FiledKind.REVISION:
+        if filed.kind is FiledKind.REVISION or not filed.same_patient:
             append(
                 connection,
                 self._parts.writer.instance_received(
@@ -182,12 +215,33 @@ class Intake:
                         content_sha256=new.content_sha256,
                     ),
                     caller=asdict(caller),
-                    receipt=filed.kind,
+                    receipt=filed.kind if filed.same_patient else PATIENT_CONFLICT,
                     route=new.route,
                     recorded_at=new.received_at,
                 ),
             )
         return filed
+
+    def _restored(self, connection: Connection, earlier: Filed, new: NewInstance) -> Filed:
+        """Put the new file in the place of the earlier one where that is lost or damaged.
+
+        Success was promised for those bytes; here they are again.
+        """
+        key = analyse_key(earlier.instance_id)
+        if self._is_whole(earlier):
+            job = jobs.get(connection, key)
+            if job is None or job.error_code != DamagedFile.code:
+                return earlier
+        if not replace_file(connection, earlier, new):
+            return earlier
+        self._parts.work.unpark(connection, key, actor="intake", wanted=JobState.QUEUED)
+        return replace(earlier, path=new.path, size_bytes=new.size_bytes)
+
+    def _is_whole(self, filed: Filed) -> bool:
+        try:
+            return self._parts.files.absolute(filed.path).stat().st_size == filed.size_bytes
+        except OSError:
+            return False
 
 
 class _Carriage:

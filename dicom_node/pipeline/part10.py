@@ -14,14 +14,15 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag
-from pydicom.uid import AllTransferSyntaxes
 
 from audit.errors import InvalidDataset
-from dicom_node.dimse.header import read_header
+from dicom_node.core.accepted import TRANSFER_SYNTAXES
+from dicom_node.pipeline.header import read_header
 from dicom_node.pipeline.receiving import ReceivedFile
 
 _CHUNK_BYTES = 1 << 20
 _META_GROUP = 0x0002
+_ACCEPTED = frozenset(TRANSFER_SYNTAXES)
 _PARSER_ERRORS = (
     InvalidDicomError,
     ValueError,
@@ -38,7 +39,7 @@ _PARSER_ERRORS = (
 
 
 class RefusedEncoding(InvalidDataset):
-    """The file names a transfer syntax that is not one of the standard."""
+    """The file names a transfer syntax that the node does not take."""
 
     code = "dicom.transfer_syntax.refused"
 
@@ -89,7 +90,7 @@ def _outside_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 def _accepted_syntax(meta: Dataset) -> str:
     syntax = _single_uid(meta, "TransferSyntaxUID")
-    if syntax not in AllTransferSyntaxes:
+    if syntax not in _ACCEPTED:
         raise RefusedEncoding("the transfer syntax is not accepted")
     return syntax
 

@@ -129,7 +129,10 @@ def read_patient(
             studies_of_patient(connection, patient.id), patient, study_id, day_window
         )
         rows = [
-            row for study in studies for row in current_instances(connection, study.id) if row.route
+            row
+            for study in studies
+            for row in current_instances(connection, study.id)
+            if row.route and row.same_patient
         ]
         results = results_for(connection, [row.id for row in rows])
     images = []

@@ -6,14 +6,16 @@ from datetime import timedelta
 import structlog
 
 from audit.clock import Clock
-from audit.errors import Fault
+from audit.errors import Fault, Transient
 from audit.metrics import Metrics
 from dicom_node.pipeline.work import Work
 from storage import executors, jobs
 from storage.files import FileStore
 from storage.index import known_paths
+from storage.jobs import JobRow
 from storage.session import Database
-from storage.work import WorkEngine
+from storage.states import IllegalTransition
+from storage.work import Fate, WorkEngine
 
 log = structlog.get_logger()
 
@@ -26,13 +28,22 @@ DEAD_AFTER_S = 30.0
 ORPHAN_AGE_S = 3600.0
 """Files without a row are younger than this while their transaction is under way."""
 
+KEEP_ORPHANS_S = 30 * 86400.0
+"""How long an orphan stays in the quarantine before it is removed."""
+
 KEEP_FINISHED = timedelta(days=1)
 
 
-class StepVanished(Fault):
-    """The engine ended the attempt without an outcome (it crashed the process too often)."""
+class OutcomeLost(Transient):
+    """An attempt ended while the database was away: what it did was undone."""
 
-    code = "engine.attempt.vanished"
+    code = "engine.outcome.lost"
+
+
+class KillsProcesses(Fault):
+    """Every process that ran this attempt died: it is not tried again by itself."""
+
+    code = "engine.process.killed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +66,16 @@ class Reconcile:
         self._parts = parts
 
     def __call__(self) -> None:
-        """Take over dead executors' work, re-enqueue lost jobs, remove orphan files."""
+        """Take over dead executors' work, and re-enqueue jobs that were lost."""
         self._adopt_dead()
         self._requeue_lost()
+
+    def sweep(self) -> None:
+        """Set files without a row aside, and remove what was set aside long ago and the
+        engine's finished work; looks at every file."""
         self._sweep_orphans()
+        if removed := self._parts.files.clear_quarantine(KEEP_ORPHANS_S):
+            log.info("reconcile.orphans.removed", count=removed)
         self._parts.engine.garbage_collect(self._parts.clock.now() - KEEP_FINISHED)
 
     def _adopt_dead(self) -> None:
@@ -79,23 +96,35 @@ class Reconcile:
         parts = self._parts
         with parts.database.reading() as connection:
             late = jobs.overdue(connection, parts.clock.now(), OVERDUE_S)
+        fates = parts.engine.fates((job.key, job.attempt) for job in late)
         for job in late:
-            active = parts.engine.active(job.key, job.attempt)
-            if active:
+            fate = fates[job.key, job.attempt]
+            if fate is Fate.LIVE:
                 continue
-            if active is None:
-                with parts.database.transaction() as connection:
-                    parts.engine.enqueue(
-                        connection,
-                        job_key=job.key,
-                        attempt=job.attempt,
-                        queue=job.queue,
-                        urgent=job.urgent,
-                    )
-            else:
-                parts.work.fail(job, StepVanished("the attempt ended without an outcome"))
+            try:
+                self._bring_back(job, fate)
+            except (IllegalTransition, jobs.StaleJob):
+                continue  # it moved on since we looked
             parts.metrics.count("reconciled_jobs_total", kind=job.kind)
-            log.warning("reconcile.job.requeued", job_key=job.key, attempt=job.attempt)
+            log.warning(
+                "reconcile.job.requeued", job_key=job.key, attempt=job.attempt, reason=fate.value
+            )
+
+    def _bring_back(self, job: JobRow, fate: Fate) -> None:
+        parts = self._parts
+        if fate is Fate.CRASHED:
+            parts.work.fail(job, KillsProcesses("the process died with this work too often"))
+        elif fate in (Fate.ENDED, Fate.LOST):
+            parts.work.fail(job, OutcomeLost("the attempt ended and could not say how"))
+        else:
+            with parts.database.transaction() as connection:
+                parts.engine.enqueue(
+                    connection,
+                    job_key=job.key,
+                    attempt=job.attempt,
+                    queue=job.queue,
+                    urgent=job.urgent,
+                )
 
     def _sweep_orphans(self) -> None:
         parts = self._parts
@@ -105,5 +134,5 @@ class Reconcile:
                 return known_paths(connection, paths)
 
         for orphan in parts.files.orphans(known, older_than_s=ORPHAN_AGE_S):
-            parts.files.remove(orphan)
-            log.info("reconcile.orphan.removed")
+            if parts.files.quarantine(orphan):
+                log.warning("reconcile.orphan.quarantined")

@@ -1,30 +1,28 @@
 """The step *report*: a settled study's verdicts and findings become DICOM objects."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from io import BytesIO
 
 import structlog
-from pydicom import dcmwrite
 from sqlalchemy import Connection
 
 from audit.clock import Clock
 from audit.entries import WrittenObject
+from audit.errors import Transient
 from audit.metrics import Metrics
 from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings, ReportProfile
+from dicom_node.pipeline.objects import SHARED, keep_object, keep_report
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.reconcile_orders import ReconcileOrders, StudyStanding
 from dicom_node.pipeline.result import read_documents
 from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, analyse_key, deliver_key, deliver_queue
-from dicom_node.report.build import build_report
+from dicom_node.report.build import build_sr, overlays_among
 from dicom_node.report.content import (
-    BuiltObject,
     Predecessor,
     ReportImage,
     ReportProposal,
@@ -36,23 +34,30 @@ from inference.manifest import Label
 from inference.types import Code
 from storage import jobs
 from storage.files import FileStore
-from storage.index import InstanceRow, StudyRow, current_instances, study
+from storage.index import (
+    InstanceRow,
+    StudyRow,
+    current_instances,
+    instance,
+    reading_order,
+    study,
+)
 from storage.jobs import JobRow
 from storage.reports import (
     NewReportObject,
-    ReportObjectRow,
+    ReportRow,
     ensure_deliveries,
     insert_report,
+    nothing_to_report,
     previous_report,
+    report_instances,
+    report_objects,
 )
 from storage.results import results_for
 from storage.session import Database
 from storage.states import JobKind, JobState, ProposalState
 
 log = structlog.get_logger()
-
-SHARED = "any"
-"""Profile of the objects that all profiles have in common: the heat maps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,12 @@ class ReportParts:
 _NOT_JUDGED = StudyStanding()
 
 
+class Overtaken(Transient):
+    """Another job wrote a revision meanwhile: look again at what is left to say."""
+
+    code = "report.revision.overtaken"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
     """A study as one snapshot of the database shows it."""
@@ -84,7 +95,6 @@ class _Subject:
     study: StudyRow
     rows: Sequence[InstanceRow]
     images: tuple[ReportImage, ...]
-    predecessors: Mapping[ReportProfile, ReportObjectRow | None]
     sources: tuple[str, ...]
     """Audit keys of the predictions that the report rests on."""
 
@@ -100,26 +110,33 @@ class WriteReport:
         self._routes = {route.name: route for route in parts.settings.routes}
 
     def __call__(self, job: JobRow) -> None:
-        """Report on every analysed image of the study of `job`.
+        """Report on every analysed image of the study of `job`, unless that was done.
 
-        What is still being analysed is left for the next revision.
+        What is still being analysed is left for a later revision.
+
+        Raises
+        ------
+        Overtaken
+            Another job wrote a revision between our look and our write.
         """
         parts = self._parts
-        revision = int(job.key.rpartition(":")[2])
+        wanted_changes = int(job.key.rpartition(":")[2])
         subject = self._snapshot(job.study_id)
-        if not subject.images:
+        if subject.study.reported_changes >= wanted_changes or not subject.images:
             with parts.database.transaction() as connection:
+                nothing_to_report(connection, study_id=job.study_id, changes=wanted_changes)
                 parts.work.finish(connection, job.key)
             return
         # After the snapshot: what comes in between is in the next revision anyway.
         subject = self._judged(subject)
+        revision = subject.study.revision + 1
         now = parts.clock.now()
-        built = {
-            profile: build_report(self._request(subject, revision, profile, now), profile)
+        requests = {
+            profile: self._request(subject, revision, profile, now)
             for profile in self._profiles(subject.rows)
         }
-        objects = self._keep(job.study_id, revision, built)
-        request = self._request(subject, revision, ReportProfile.VIEWER, now)
+        objects = keep_report(parts.files, requests)
+        request = next(iter(requests.values()))
         with parts.database.transaction() as connection:
             report_id = insert_report(
                 connection,
@@ -131,17 +148,11 @@ class WriteReport:
                 objects=objects,
                 created_at=now,
             )
-            if report_id is not None:
-                self._begin_deliveries(connection, job, report_id, subject.rows)
-                self._record(
-                    connection,
-                    study_id=job.study_id,
-                    revision=revision,
-                    subject=subject,
-                    objects=objects,
-                    now=now,
-                )
+            if report_id is None:
+                raise Overtaken("another revision of this report was written meanwhile")
+            self._begin_deliveries(connection, job, report_id, subject.rows)
             parts.work.finish(connection, job.key)
+            self._record(connection, job.study_id, request, subject, objects)
         parts.metrics.count("reports_total", revision="first" if revision == 1 else "later")
         log.info(
             "pipeline.report.written",
@@ -150,30 +161,38 @@ class WriteReport:
             objects=len(objects),
         )
 
-    def alternative(
-        self, study_id: int, revision: int, created_at: datetime, profile: ReportProfile
-    ) -> list[NewReportObject]:
+    def alternative(self, existing: ReportRow, profile: ReportProfile) -> list[NewReportObject]:
         """Build the SR of an existing revision in another profile, with UIDs of its own.
 
-        For a destination that refuses the SOP class of its profile.
+        For a destination that refuses the SOP class of its profile. It says what the
+        revision said: of the same images, from the results that there were.
         """
-        subject = self._judged(self._snapshot(study_id))
-        request = self._request(subject, revision, profile, created_at)
-        objects = self._keep(study_id, revision, {profile: build_report(request, profile)})
-        return [each for each in objects if each.role == "SR"]
+        subject = self._judged(self._snapshot(existing.study_id, of=existing))
+        request = self._request(subject, existing.revision, profile, existing.created_at)
+        with self._parts.database.reading() as connection:
+            written = report_objects(connection, existing.id, SHARED)
+        overlays = overlays_among(request, {each.sop_instance_uid for each in written})
+        return [keep_object(self._parts.files, build_sr(request, profile, overlays), profile.value)]
 
-    def _snapshot(self, study_id: int) -> _Subject:
+    def _snapshot(self, study_id: int, *, of: ReportRow | None = None) -> _Subject:
+        """Return the study as it is now, or as the report `of` found it."""
         with self._parts.database.reading() as connection:
             owner = study(connection, study_id)
-            rows = [
-                row
-                for row in current_instances(connection, study_id)
-                if row.route and _is_analysed(connection, row)
-            ]
-            results = results_for(connection, [row.id for row in rows])
-            predecessors = {
-                profile: previous_report(connection, study_id, profile) for profile in ReportProfile
-            }
+            if of is None:
+                current = current_instances(connection, study_id)
+                rows = [
+                    row
+                    for row in current
+                    if row.route and row.same_patient and _is_analysed(connection, row)
+                ]
+            else:
+                told_of = sorted(report_instances(connection, of.id))
+                rows = sorted((instance(connection, each) for each in told_of), key=reading_order)
+            found = results_for(connection, [row.id for row in rows])
+        results = {
+            row.id: [r for r in found[row.id] if of is None or r.created_at <= of.created_at]
+            for row in rows
+        }
         images = []
         for number, row in enumerate(rows, start=1):
             path = self._parts.files.absolute(row.path)
@@ -183,6 +202,7 @@ class WriteReport:
                     number=number,
                     header=received_file(path).header,
                     path=path,
+                    content_sha256=row.content_sha256,
                     analysis=analysis,
                     verdict=verdict,
                 )
@@ -191,7 +211,6 @@ class WriteReport:
             study=owner,
             rows=rows,
             images=tuple(images),
-            predecessors=predecessors,
             sources=tuple(f"{r.instance_id}:{r.model_name}" for rs in results.values() for r in rs),
         )
 
@@ -208,7 +227,8 @@ class WriteReport:
         self, subject: _Subject, revision: int, profile: ReportProfile, created_at: datetime
     ) -> ReportRequest:
         parts, settings = self._parts, self._parts.settings
-        older = subject.predecessors[profile]
+        with parts.database.reading() as connection:
+            older = previous_report(connection, subject.study.id, profile, before_revision=revision)
         return ReportRequest(
             study_instance_uid=subject.study.study_instance_uid,
             revision=revision,
@@ -240,6 +260,7 @@ class WriteReport:
             sr_series_number=settings.report.sr_series_number,
             sc_series_number=settings.report.sc_series_number,
             sc_long_side_pixels=settings.report.sc_long_side_pixels,
+            maximum_heat_maps=settings.report.maximum_heat_maps,
             maximum_pixels=settings.inference.maximum_pixels,
         )
 
@@ -256,33 +277,6 @@ class WriteReport:
     def _profiles(self, rows: Sequence[InstanceRow]) -> list[ReportProfile]:
         wanted = {self._destinations[name].profile for name in self._targets(rows)}
         return sorted(wanted or {ReportProfile.VIEWER})
-
-    def _keep(
-        self, study_id: int, revision: int, built: Mapping[ReportProfile, Sequence[BuiltObject]]
-    ) -> list[NewReportObject]:
-        """Write the objects to durable files; a repeated step writes the same ones again."""
-        kept: dict[str, NewReportObject] = {}
-        for profile, objects in built.items():
-            for each in objects:
-                ds = each.dataset
-                if ds.SOPInstanceUID in kept:
-                    continue
-                buffer = BytesIO()
-                dcmwrite(buffer, ds, enforce_file_format=True)
-                content = buffer.getvalue()
-                relative = f"reports/{study_id}/{revision}/{ds.SOPInstanceUID}.dcm"
-                self._parts.files.write(relative, content)
-                kept[ds.SOPInstanceUID] = NewReportObject(
-                    profile=profile.value if each.role == "SR" else SHARED,
-                    role=each.role,
-                    series_instance_uid=ds.SeriesInstanceUID,
-                    sop_instance_uid=ds.SOPInstanceUID,
-                    sop_class_uid=ds.SOPClassUID,
-                    transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
-                    sha256=hashlib.sha256(content).hexdigest(),
-                    path=relative,
-                )
-        return list(kept.values())
 
     def _begin_deliveries(
         self, connection: Connection, job: JobRow, report_id: int, rows: Sequence[InstanceRow]
@@ -303,19 +297,17 @@ class WriteReport:
     def _record(
         self,
         connection: Connection,
-        *,
         study_id: int,
-        revision: int,
+        request: ReportRequest,
         subject: _Subject,
         objects: Sequence[NewReportObject],
-        now: datetime,
     ) -> None:
-        older = next((row for row in subject.predecessors.values() if row is not None), None)
+        older = request.predecessor
         append(
             connection,
             self._parts.writer.report_written(
                 study_id=study_id,
-                revision=revision,
+                revision=request.revision,
                 subject=study_subject(subject.images[0].header, self._parts.pseudonyms),
                 objects=[
                     WrittenObject(
@@ -329,7 +321,7 @@ class WriteReport:
                 ],
                 sources=subject.sources,
                 predecessor=older.sop_instance_uid if older is not None else "",
-                recorded_at=now,
+                recorded_at=request.created_at,
             ),
         )
 

@@ -1,5 +1,6 @@
 """The handler that the engine calls: find the job, run its step, say what happened."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -7,7 +8,7 @@ import structlog
 from audit.clock import Clock
 from audit.errors import NodeError
 from audit.metrics import Metrics
-from dicom_node.pipeline.work import Work
+from dicom_node.pipeline.work import OnPark, Work
 from storage import jobs
 from storage.index import study
 from storage.jobs import JobRow
@@ -15,6 +16,7 @@ from storage.session import Database
 from storage.states import IllegalTransition, JobKind, JobState
 
 log = structlog.get_logger()
+
 
 Step = Callable[[JobRow], None]
 """Does the job's effect and marks it done in one transaction; may run twice."""
@@ -25,15 +27,18 @@ class Runner:
 
     def __init__(
         self,
+        *,
         database: Database,
         work: Work,
         steps: Mapping[JobKind, Step],
+        on_park: Mapping[JobKind, OnPark],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._work = work
         self._steps = steps
+        self._on_park = on_park
         self._clock = clock
         self._metrics = metrics
 
@@ -45,16 +50,26 @@ class Runner:
                 return
             correlation_id = study(connection, job.study_id).correlation_id
         started = self._clock.monotonic_s()
-        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
-            try:
-                self._steps[job.kind](job)
-            except (IllegalTransition, jobs.StaleJob):
-                return  # another run of this job has ended it
-            except NodeError as error:
-                self._work.fail(job, error)
-            except Exception as error:
-                log.exception("pipeline.step.crashed", job_key=job_key, error=type(error).__name__)
-                self._work.fail(job, error)
+        with (
+            structlog.contextvars.bound_contextvars(correlation_id=correlation_id),
+            contextlib.suppress(IllegalTransition, jobs.StaleJob),  # another run has ended it
+        ):
+            self._attempt(job)
         self._metrics.observe(
             "job_duration_seconds", self._clock.monotonic_s() - started, kind=job.kind
         )
+
+    def _attempt(self, job: JobRow) -> None:
+        on_park = self._on_park.get(job.kind)
+        try:
+            self._steps[job.kind](job)
+        except (IllegalTransition, jobs.StaleJob):
+            raise
+        except Exception as error:
+            if not isinstance(error, NodeError):
+                log.exception("pipeline.step.crashed", job_key=job.key, error_type=_name(error))
+            self._work.fail(job, error, on_park)
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__

@@ -15,6 +15,10 @@ from storage.states import JobKind
 
 log = structlog.get_logger()
 
+PATIENCE_S = 60.0
+"""How long a report waits for images whose analysis failed and is tried again; they come in
+a later revision."""
+
 
 def is_settled(study: SettlingStudy, *, now: datetime, settle_s: float, carried: bool) -> bool:
     """Whether `study` may be reported now (pure).
@@ -31,7 +35,9 @@ def is_settled(study: SettlingStudy, *, now: datetime, settle_s: float, carried:
         Whether an open association or request has brought an image of it.
     """
     quiet_s = (now - study.last_received_at).total_seconds()
-    return not carried and study.all_analysed and quiet_s >= settle_s
+    if carried or study.waiting > study.retrying:
+        return False
+    return quiet_s >= (max(settle_s, PATIENCE_S) if study.retrying else settle_s)
 
 
 class Settle:
@@ -57,7 +63,7 @@ class Settle:
             candidates = [
                 study
                 for study in settling(connection)
-                if jobs.get(connection, report_key(study.study_id, study.revision + 1)) is None
+                if jobs.get(connection, report_key(study.study_id, study.changes)) is None
             ]
         now = self._clock.now()
         begun = 0
@@ -75,7 +81,7 @@ class Settle:
         with self._database.transaction() as connection:
             fresh = self._work.begin(
                 connection,
-                key=report_key(study.study_id, study.revision + 1),
+                key=report_key(study.study_id, study.changes),
                 kind=JobKind.REPORT,
                 queue=JobKind.REPORT,
                 study_id=study.study_id,

@@ -35,6 +35,21 @@ def image_subject(
     )
 
 
+def row_subject(row: InstanceRow) -> Subject:
+    """Return the subject of a record about an image whose file cannot be relied on."""
+    return Subject(
+        study_instance_uid=row.study_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        sop_instance_uid=row.sop_instance_uid,
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        revision=row.revision,
+        content_sha256=row.content_sha256,
+        modality=row.modality,
+        body_part_examined=row.body_part_examined,
+    )
+
+
 def study_subject(
     header: Dataset, pseudonyms: Pseudonyms, *, sop_instance_uid: str = ""
 ) -> Subject:

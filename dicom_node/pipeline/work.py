@@ -1,6 +1,7 @@
 """Jobs and the engine as one thing: what is begun is queued in the same transaction."""
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -15,6 +16,7 @@ from dicom_node.config.settings import RetrySettings
 from dicom_node.core.retry import delay_s
 from storage import jobs
 from storage.jobs import JobRow
+from storage.results import reopen_study
 from storage.session import Database
 from storage.states import JobKind, JobState
 from storage.work import WorkEngine
@@ -27,9 +29,12 @@ def analyse_key(instance_id: int) -> str:
     return f"{JobKind.ANALYSE}:{instance_id}"
 
 
-def report_key(study_id: int, revision: int) -> str:
-    """Return the key of the job that writes a report revision."""
-    return f"{JobKind.REPORT}:{study_id}:{revision}"
+def report_key(study_id: int, changes: int) -> str:
+    """Return the key of the job that reports a study as it is after so many changes.
+
+    Not by revision: a job that was given up must not stand in the way of the next.
+    """
+    return f"{JobKind.REPORT}:{study_id}:{changes}"
 
 
 def deliver_key(report_id: int, destination: str) -> str:
@@ -55,6 +60,11 @@ def notify_key(proposal_id: int, state: str, channel: str) -> str:
 def deliver_queue(destination: str) -> str:
     """Return the queue of a destination: each has its own, so none blocks another."""
     return f"{JobKind.DELIVER}:{destination}"
+
+
+OnPark = Callable[[Connection, JobRow, str, str], None]
+"""Adds what it means that a job is given up to the transaction that parks it; gets the
+error's code and its reason too."""
 
 
 class Work:
@@ -107,11 +117,12 @@ class Work:
         """Mark a job done, in the transaction of its effect."""
         jobs.finish(connection, key, self._clock.now())
 
-    def fail(self, job: JobRow, error: BaseException) -> None:
+    def fail(self, job: JobRow, error: BaseException, on_park: OnPark | None = None) -> None:
         """Try a job again later, or park it with the reason.
 
-        Errors that this product did not raise on purpose are taken as transient: a bug
-        that always fires ends parked, with its class name as the reason.
+        When it is parked, `on_park` adds what that means to the same transaction. Errors
+        that this product did not raise on purpose are taken as transient: a bug that always
+        fires ends parked, with its class name as the reason.
         """
         code = error.code if isinstance(error, NodeError) else "node.unexpected"
         reason = str(error) if isinstance(error, NodeError) else type(error).__name__
@@ -139,6 +150,8 @@ class Work:
                 )
                 outcome = "retried"
             else:
+                if job.kind is JobKind.ANALYSE:  # a report can now say that it was given up
+                    reopen_study(connection, study_id=job.study_id)
                 jobs.park(
                     connection,
                     job.key,
@@ -148,6 +161,8 @@ class Work:
                     now=now,
                 )
                 self._record(connection, job, "parked", actor="node", error_code=code)
+                if on_park is not None:
+                    on_park(connection, job, code, reason)
                 outcome = "parked"
         self._metrics.count("job_failures_total", kind=job.kind, outcome=outcome, error_code=code)
         log.warning(
@@ -160,31 +175,34 @@ class Work:
 
     def redrive(self, key: str, *, actor: str) -> bool:
         """Queue a parked job again, on a person's word; False when it is not parked."""
-        return self._by_hand(key, actor=actor, wanted=JobState.QUEUED)
+        with self._database.transaction() as connection:
+            return self.unpark(connection, key, actor=actor, wanted=JobState.QUEUED)
 
     def discard(self, key: str, *, actor: str) -> bool:
         """Give a parked job up, on a person's word; False when it is not parked."""
-        return self._by_hand(key, actor=actor, wanted=JobState.DISCARDED)
-
-    def _by_hand(self, key: str, *, actor: str, wanted: JobState) -> bool:
-        now = self._clock.now()
         with self._database.transaction() as connection:
-            job = jobs.get(connection, key)
-            if job is None or job.state is not JobState.PARKED:
-                return False
-            if wanted is JobState.QUEUED:
-                attempt = jobs.redrive(connection, key, now)
-                self._engine.enqueue(
-                    connection,
-                    job_key=key,
-                    attempt=attempt,
-                    queue=job.queue,
-                    urgent=job.urgent,
-                )
-            else:
-                jobs.discard(connection, key, now)
-            change = "redriven" if wanted is JobState.QUEUED else "discarded"
-            self._record(connection, job, change, actor=actor, error_code=job.error_code)
+            return self.unpark(connection, key, actor=actor, wanted=JobState.DISCARDED)
+
+    def unpark(self, connection: Connection, key: str, *, actor: str, wanted: JobState) -> bool:
+        """Take a parked job to `wanted` in the caller's transaction; False when it is not
+        parked."""
+        now = self._clock.now()
+        job = jobs.get(connection, key)
+        if job is None or job.state is not JobState.PARKED:
+            return False
+        if wanted is JobState.QUEUED:
+            attempt = jobs.redrive(connection, key, now)
+            self._engine.enqueue(
+                connection,
+                job_key=key,
+                attempt=attempt,
+                queue=job.queue,
+                urgent=job.urgent,
+            )
+        else:
+            jobs.discard(connection, key, now)
+        change = "redriven" if wanted is JobState.QUEUED else "discarded"
+        self._record(connection, job, change, actor=actor, error_code=job.error_code)
         return True
 
     def _record(

@@ -25,6 +25,9 @@ class ReportImage:
     path: Path
     """The stored Part 10 file, for rendering the heat map on it."""
 
+    content_sha256: str
+    """Of the data set as received, without preamble and file meta information."""
+
     analysis: ImageAnalysis
     verdict: ImageVerdict | None
     """None when the body-part model did not run on this image."""
@@ -85,6 +88,9 @@ class ReportRequest:
     sr_series_number: int
     sc_series_number: int
     sc_long_side_pixels: int
+    maximum_heat_maps: int
+    """Only so many findings get a heat map, the likeliest first."""
+
     maximum_pixels: int
     """Images with more are not read for an overlay."""
 
@@ -99,5 +105,5 @@ class BuiltObject:
     dataset: Dataset
     """Complete, with file meta information."""
 
-    image_number: int | None = None
-    finding: str | None = None
+    subject: tuple[int, str, str] | None = None
+    """Of a heat map: image number, model name, label key."""

@@ -12,9 +12,8 @@ from dicom_node.report.content import ReportRequest
 from dicom_node.report.evidence import local_moment, patient_and_study
 from dicom_node.report.reading import models_of
 from dicom_node.report.uids import model_device_uid, node_device_uid
+from dicom_node.version import MODEL_NAME
 from inference.types import ModelIdentity
-
-MODEL_NAME = "dicom-node"
 
 
 def new_object(

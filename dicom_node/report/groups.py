@@ -23,7 +23,7 @@ from dicom_node.report.tree import image_item
 from inference.types import Decision, ModelIdentity, Outcome, Task
 
 Overlays = Mapping[tuple[int, str, str], Dataset]
-"""Overlay of (image number, model name, label key)."""
+"""By (image number, model name, label key): an overlay, or only the UIDs that name it."""
 
 
 def measurement_groups(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dicom_node.report.codes import private_concept
 from dicom_node.report.content import ReportImage, ReportRequest
+from dicom_node.report.evidence import text_of
 from dicom_node.report.uids import ReportUids, distinct_models
 from inference.manifest import CodeEntry, Label
 from inference.types import (
@@ -34,6 +35,31 @@ class Finding:
     heat_map: HeatMap | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Illustration:
+    """A heat map to be drawn: of a finding on an image."""
+
+    image: ReportImage
+    finding: Finding
+    heat_map: HeatMap
+
+    @property
+    def subject(self) -> tuple[int, str, str]:
+        """What it shows: image number, model name, label key."""
+        return self.image.number, self.finding.model.name, self.finding.output.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Illustrations:
+    """Which heat maps a report gets."""
+
+    shown: tuple[Illustration, ...]
+    """In the order of the images; of one image, the likeliest first."""
+
+    left_out: int
+    """How many more there would be without the limit."""
+
+
 def findings(image: ReportImage, labels: Labels) -> tuple[Finding, ...]:
     """Return the reported labels: present, then doubtful, then absent; likeliest first."""
     found = [
@@ -44,6 +70,21 @@ def findings(image: ReportImage, labels: Labels) -> tuple[Finding, ...]:
     ]
     found.sort(key=lambda f: (_ORDER.index(f.output.decision), -f.output.probability))
     return tuple(found)
+
+
+def illustrations(request: ReportRequest) -> Illustrations:
+    """Return a heat map for each present finding that has one, the likeliest of them where
+    there are more than `ReportRequest.maximum_heat_maps`."""
+    possible = [
+        Illustration(image=image, finding=finding, heat_map=finding.heat_map)
+        for image in request.images
+        for finding in findings(image, request.labels)
+        if finding.output.decision is Decision.PRESENT and finding.heat_map is not None
+    ]
+    likeliest = sorted(possible, key=lambda each: -each.finding.output.probability)
+    chosen = {each.subject for each in likeliest[: request.maximum_heat_maps]}
+    shown = tuple(each for each in possible if each.subject in chosen)
+    return Illustrations(shown=shown, left_out=len(possible) - len(shown))
 
 
 def withheld(image: ReportImage, labels: Labels) -> tuple[Code, ...]:
@@ -91,9 +132,14 @@ def uids_of(request: ReportRequest) -> ReportUids:
     """Return the UIDs of the report."""
     return ReportUids(
         root=request.uid_root,
+        device_serial=request.device_serial,
         study_instance_uid=request.study_instance_uid,
         revision=request.revision,
         models=models_of(request),
+        evidence=tuple(
+            (text_of(image.header, "SOPInstanceUID"), image.content_sha256)
+            for image in request.images
+        ),
     )
 
 

@@ -24,9 +24,10 @@ from dicom_node.report.evidence import (
     orientation_of,
     text_of,
 )
-from dicom_node.report.frame import MODEL_NAME, new_object
+from dicom_node.report.frame import new_object
 from dicom_node.report.reading import Finding, uids_of
 from dicom_node.report.wording import percent
+from dicom_node.version import MODEL_NAME
 from inference.overlay import banner, heat_overlay
 from inference.reader import DisplayImage
 from inference.types import HeatMap

@@ -79,33 +79,42 @@ class UnfitReport(Fault):
         self.rules = tuple(rules)
 
 
-def check(objects: Sequence[BuiltObject], request: ReportRequest) -> None:
-    """Check the objects of one report, singly and together.
+def check(built: BuiltObject, request: ReportRequest, overlays: Sequence[Dataset] = ()) -> None:
+    """Check one object of a report.
+
+    Parameters
+    ----------
+    overlays : sequence of Dataset
+        For an SR: references to the heat maps beside it.
 
     Raises
     ------
     UnfitReport
         Naming the rules that were broken; never a value.
     """
-    broken = [f"{built.role}: {rule}" for built in objects for rule in _broken(built, request)]
-    uids = [built.dataset.get("SOPInstanceUID") for built in objects]
-    if len(set(uids)) != len(uids):
-        broken.append("SOP Instance UIDs are unique")
-    series = [(built.dataset.get("SeriesInstanceUID"), built.role) for built in objects]
-    if len({uid for uid, _ in series}) != len(set(series)):
-        broken.append("a series holds one SOP class")
-    evidence = {str(i.header.get("SOPInstanceUID")) for i in request.images} | {*map(str, uids)}
-    for built in objects:
-        if built.role == "SR":
-            listed = [str(item.ReferencedSOPInstanceUID) for item in _evidence(built.dataset)]
-            if len(set(listed)) != len(listed):
-                broken.append("SR: evidence lists an instance once")
-            if not set(listed) <= evidence:
-                broken.append("SR: evidence is of this report")
-            if not _references(built.dataset) <= set(listed):
-                broken.append("SR: every reference is in the evidence")
+    broken = {f"{built.role}: {rule}" for rule in _broken(built, request)}
+    if built.role == "SR":
+        broken |= {f"SR: {rule}" for rule in _broken_references(built.dataset, request, overlays)}
     if broken:
-        raise UnfitReport(sorted(set(broken)))
+        raise UnfitReport(sorted(broken))
+
+
+def _broken_references(
+    report: Dataset, request: ReportRequest, overlays: Sequence[Dataset]
+) -> Iterator[str]:
+    uids = [str(overlay.SOPInstanceUID) for overlay in overlays]
+    if len({*uids, str(report.get("SOPInstanceUID"))}) != len(uids) + 1:
+        yield "SOP Instance UIDs are unique"
+    if report.get("SeriesInstanceUID") in {overlay.SeriesInstanceUID for overlay in overlays}:
+        yield "a series holds one SOP class"
+    known = {str(image.header.get("SOPInstanceUID")) for image in request.images} | {*uids}
+    listed = [str(item.ReferencedSOPInstanceUID) for item in _evidence(report)]
+    if len(set(listed)) != len(listed):
+        yield "evidence lists an instance once"
+    if not set(listed) <= known:
+        yield "evidence is of this report"
+    if not _references(report) <= set(listed):
+        yield "every reference is in the evidence"
 
 
 def _broken(built: BuiltObject, request: ReportRequest) -> Iterator[str]:

@@ -25,12 +25,13 @@ from dicom_node.config.settings import ReportProfile
 from dicom_node.report import codes
 from dicom_node.report.content import Predecessor, ReportRequest
 from dicom_node.report.evidence import element, reference, text_of
-from dicom_node.report.frame import MODEL_NAME, new_object, node_uid
+from dicom_node.report.frame import new_object, node_uid
 from dicom_node.report.groups import Overlays, measurement_groups
 from dicom_node.report.image_library import image_library
 from dicom_node.report.reading import failed, uids_of
 from dicom_node.report.tree import container
 from dicom_node.report.wording import summary_lines
+from dicom_node.version import MODEL_NAME
 
 _SERIES_DESCRIPTION = "AI body part and findings (not for diagnosis)"
 

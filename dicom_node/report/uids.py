@@ -1,8 +1,10 @@
 """UIDs of report objects, derived from what the objects say (pure).
 
 The same report made twice has the same UIDs, so a retry is a duplicate at the
-destination and never a second opinion. Whatever changes the content (the study, the
-revision, weights, configuration, the form of the report) changes the UID.
+destination and never a second opinion. Whatever changes the content (the node, the study,
+the images and their very bytes, the revision, weights, configuration, the form of the
+report) changes the UID: two installations, or one that lost its database and counts
+revisions from one again, never give different objects the same UID.
 """
 
 import hashlib
@@ -53,12 +55,17 @@ def derive_uid(root: str, *parts: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportUids:
-    """The UIDs of one report: a study, a revision, and the models that spoke."""
+    """The UIDs of one report: who speaks, of which images, with which models."""
 
     root: str
+    device_serial: str
+    """Which node; every installation has its own."""
+
     study_instance_uid: str
     revision: int
     models: tuple[ModelIdentity, ...]
+    evidence: tuple[tuple[str, str], ...]
+    """SOP Instance UID and sha256 of the data set of each image, in any order."""
 
     def sr_series(self, profile: str) -> str:
         """Return the Series Instance UID of the SR in `profile`."""
@@ -88,8 +95,17 @@ class ReportUids:
 
     def _derive(self, *parts: str) -> str:
         models = (value for model in self.models for value in _identity(model))
+        images = (value for image in sorted(self.evidence) for value in image)
         return derive_uid(
-            self.root, self.study_instance_uid, str(self.revision), *parts, "models", *models
+            self.root,
+            self.device_serial,
+            self.study_instance_uid,
+            str(self.revision),
+            *parts,
+            "models",
+            *models,
+            "images",
+            *images,
         )
 
 

@@ -12,6 +12,7 @@ from dicom_node.report.reading import (
     decoded,
     findings,
     findings_predictions,
+    illustrations,
     region,
     withheld,
 )
@@ -67,7 +68,7 @@ def summary_lines(request: ReportRequest) -> list[str]:
             f"Image {image.number}: {sentence}"
             for sentence in findings_sentences(image, request.labels)
         ]
-    return lines
+    return [*lines, *_heat_maps(request)]
 
 
 def overall_sentence(request: ReportRequest) -> str:
@@ -112,6 +113,17 @@ def _present(request: ReportRequest) -> list[str]:
         for meaning, of in numbers.items()
     ]
     return [f"Findings: {'; '.join(named)}."] if named else []
+
+
+def _heat_maps(request: ReportRequest) -> list[str]:
+    """Return one sentence where the limit left heat maps out."""
+    drawn = illustrations(request)
+    if not drawn.left_out:
+        return []
+    return [
+        f"Heat maps: only for the {len(drawn.shown)} likeliest of "
+        f"{len(drawn.shown) + drawn.left_out} findings; {drawn.left_out} left out."
+    ]
 
 
 def body_part_sentence(image: ReportImage, regions: Mapping[str, Code]) -> str:

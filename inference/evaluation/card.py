@@ -100,11 +100,12 @@ def _bodypart_metrics(metrics: dict[str, Any]) -> list[str]:
         "Top-1 counts an image as right when the highest output is one of its labels. Folds "
         "keep a patient's images together.",
         _table(("Images", "Number", "Top-1 (95 %)", "or unlabelled neighbour", "Macro F1"), scores),
+        _chest_text(cross["unifesp_chest_recall"]),
         "Per output, cross-validation over all sources, at the region threshold "
         f"{verdict['present_at']}. Classes with few images have wide, unprinted errors:",
         _table(("Output", "Images", "Precision", "Recall", "F1", "AUC"), classes),
-        "Confusions, UNIFESP, cross-validation (highest output per true label; right ones first "
-        "counted, then the rest):",
+        "Confusions, UNIFESP, cross-validation (highest output per true label, most frequent "
+        "first; an image that shows several regions is right when it names any of them):",
         _table(("True label", "Highest output"), _confusion_rows(cross["confusion_unifesp"])),
         "## Ordered against shown",
         _verdict_text(verdict),
@@ -120,6 +121,15 @@ def _region_row(score: dict[str, Any]) -> tuple[str, ...]:
         f"{score['top1_in_label_set']:.3f} ({low:.3f} to {high:.3f})",
         f"{score['top1_in_label_set_or_neighbour']:.3f}",
         f"{score['macro_f1_of_top1']:.3f} ({score['classes_present']} classes)",
+    )
+
+
+def _chest_text(recall: dict[str, Any]) -> str:
+    low, high = recall["at_threshold_95"]
+    return (
+        f"Of {recall['images']} UNIFESP chests of any view, {_percent(recall['at_threshold'])} "
+        f"({_percent(low)} to {_percent(high)}) reach the threshold of *Chest*, and for "
+        f"{_percent(recall['top1'])} it is the highest output (cross-validation)."
     )
 
 
@@ -209,7 +219,24 @@ def _chest_metrics(manifest: ModelManifest) -> list[str]:
         ),
         "Not reported (kept in the audit):" if reasons else "Every finding is reported.",
         "\n".join(reasons),
+        "## Heat maps",
+        "How often the highest cell of a finding's map lies inside a box that a radiologist drew "
+        "(held-out images that have boxes), beside the share of the image that the boxes cover:",
+        _table(("Finding", "Images", "Hits (95 %)", "Chance"), _map_rows(manifest.metrics)),
     ]  # fmt: skip
+
+
+def _map_rows(metrics: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            key,
+            score["images"],
+            f"{_percent(score['hits'])} "
+            f"({_percent(score['hits_95'][0])} to {_percent(score['hits_95'][1])})",
+            _percent(score["chance"]),
+        )
+        for key, score in metrics["heat_maps"].items()
+    ]
 
 
 def _percent(share: float) -> str:

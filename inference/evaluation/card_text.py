@@ -40,6 +40,9 @@ LIMITS = {
             "for every number above.",
             "- About 2,300 full images train it; *Hernia*, *Fibrosis* and *Emphysema* have "
             "12 to 47 true images among them. Intervals are wide.",
+            "- The held-out images are harder than the training images: about a quarter of them "
+            "show no finding, against about half of the training images, so a finding must mostly "
+            "be told from other findings. That explains much of the step from cross-validation.",
             "- The images are not a natural sample: findings are more frequent here than in a "
             "hospital, so calibrated probabilities read too high in ordinary use, and predictive "
             "values do not carry over.",
@@ -50,8 +53,8 @@ LIMITS = {
             "detectors of other makers are untested; the gate keeps other views out.",
             "- Which findings are reported was decided by the interval on the held-out images; "
             "the numbers of reported findings are therefore slightly flattered.",
-            "- A heat map shows what moved the score. It is no outline of a lesion and has not "
-            "been judged by a radiologist.",
+            "- A heat map shows what moved the score. It is no outline of a lesion; the table "
+            "above says how seldom its peak lies on one.",
         ]
     ),
 }

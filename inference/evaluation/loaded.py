@@ -1,6 +1,7 @@
 """A shipped model, loaded for measuring it."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load
+from torch import Tensor
 
 from audit.errors import BrokenModel
-from inference.architectures import PooledClassifier, build
+from inference.architectures import PooledClassifier, build, closed_form_cam
 from inference.manifest import ModelManifest, read_manifest
 from inference.preprocess import network_input
 
@@ -24,15 +26,24 @@ class Loaded:
 
     def logits(self, pixels: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
         """Return logits (N, L) of letterboxed squares (N, size, size)."""
-        spec = self.manifest.input
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(pixels), batch):
-                squares = pixels[start : start + batch].astype(np.float32) / 255.0
-                inputs = np.stack([network_input(s, mean=spec.mean, std=spec.std) for s in squares])
-                tensor = torch.from_numpy(inputs).to(memory_format=torch.channels_last)
-                parts.append(self.network(tensor)[0].numpy())
+        return np.concatenate([logits.numpy() for logits, _ in self._forward(pixels, batch)])
+
+    def cams(self, pixels: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+        """Return Grad-CAM maps (N, L, h, w) of letterboxed squares (N, size, size)."""
+        parts = [
+            closed_form_cam(self.network.head, maps).detach().numpy()
+            for _, maps in self._forward(pixels, batch)
+        ]
         return np.concatenate(parts)
+
+    def _forward(self, pixels: NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        spec = self.manifest.input
+        for start in range(0, len(pixels), batch):
+            squares = pixels[start : start + batch].astype(np.float32) / 255.0
+            inputs = np.stack([network_input(s, mean=spec.mean, std=spec.std) for s in squares])
+            tensor = torch.from_numpy(inputs).to(memory_format=torch.channels_last)
+            with torch.no_grad():
+                yield self.network(tensor)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the calibrated probabilities of logits (N, L)."""

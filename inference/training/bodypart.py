@@ -17,7 +17,7 @@ from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
-from inference.training.export import LICENCE, plain, write_manifest, write_weights
+from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
 from inference.training.filing import filing_trials
 from inference.training.folds import group_folds
 from inference.training.labels import (
@@ -113,7 +113,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.BODY_PART,
         architecture=options.backbone,
         description="Which body regions a radiograph shows, or that it is none of ours.",
-        licence=LICENCE.format(backbone_terms=TERMS[options.backbone]),
+        licence=LICENCE_RESEARCH.format(backbone_terms=TERMS[options.backbone]),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -218,8 +218,25 @@ def cross_validation(
         "unifesp_without_others": region_scores(probabilities[named], targets[named]),
         "limbs": region_scores(probabilities[limbs], targets[limbs]),
         "all": region_scores(probabilities, targets),
+        "unifesp_chest_recall": chest_recall(probabilities[unifesp], targets[unifesp], pair),
         "classes": class_table(probabilities, targets, thresholds),
         "confusion_unifesp": confusion(probabilities[unifesp], targets[unifesp]),
+    }
+
+
+def chest_recall(
+    probabilities: NDArray[np.float64], targets: FloatArray, pair: Thresholds
+) -> dict[str, Any]:
+    """Return how many chests are recognised as chests: at the threshold, and by top-1."""
+    column = BODYPART_KEYS.index("Chest")
+    rows = np.nan_to_num(targets[:, column]) >= 0.5
+    regions = probabilities[rows, : BODYPART_KEYS.index(FRONTAL_CHEST)]
+    found = int((regions[:, column] >= pair.present_at).sum())
+    return {
+        "images": len(regions),
+        "at_threshold": found / len(regions),
+        "at_threshold_95": list(share_interval(found, len(regions))),
+        "top1": float((regions.argmax(axis=1) == column).mean()),
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from inference.evaluation.card import write_card
 from inference.evaluation.heldout import chest_held_out, finding_scores
 from inference.evaluation.loaded import load_model
+from inference.evaluation.localisation import pointing_game
 from inference.evaluation.metrics import auc, youden_threshold
 from inference.manifest import (
     Gate,
@@ -22,7 +23,7 @@ from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
-from inference.training.export import LICENCE, plain, write_manifest, write_weights
+from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
 from inference.training.folds import group_folds
 from inference.training.labels import FINDING_KEYS, FINDINGS, FRONTAL_CHEST
 from inference.training.loop import FloatArray, Schedule
@@ -115,7 +116,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.CHEST_FINDINGS,
         architecture=options.backbone,
         description="Fourteen findings of frontal chest radiographs (ChestX-ray14 labels).",
-        licence=LICENCE.format(backbone_terms=TERMS[options.backbone]),
+        licence=LICENCE_NIH.format(backbone_terms=TERMS[options.backbone]),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -132,6 +133,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
     metrics["float16_difference"] = difference
+    metrics["heat_maps"] = plain(pointing_game(stored, options.data))
     labels = tuple(with_reporting(label, held_out["findings"][label.key]) for label in labels)
     finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
     write_manifest(options.out, finished)

@@ -11,10 +11,16 @@ from safetensors.torch import save
 from inference.architectures import PooledClassifier
 from inference.manifest import ModelManifest, read_manifest
 
-LICENCE = (
-    "Weights: research use only. They were trained on images of which most come without a "
-    "stated licence (see data.sources); the ImageNet backbone is {backbone_terms}. "
-    "The code that trained them is Apache-2.0. Not a medical device."
+LICENCE_RESEARCH = (
+    "Weights: research use only, because most of the training images come without a stated "
+    "licence (see data.sources). ImageNet backbone: {backbone_terms}. The code that trained "
+    "them is Apache-2.0. Not a medical device."
+)
+LICENCE_NIH = (
+    "Weights: free use with attribution to the NIH Clinical Center, as the images they were "
+    "trained on (Wang et al., ChestX-ray8, CVPR 2017). ImageNet backbone: {backbone_terms}; "
+    "teacher: BSD-3-Clause. The code that trained them is Apache-2.0. For research; not a "
+    "medical device."
 )
 
 

@@ -9,8 +9,8 @@ from pydicom.uid import (
 )
 
 from audit.errors import PeerUnreachable
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.factory import make_sender
-from dicom_node.delivery.outcome import Outcome
 from tests.archives import (
     CALLING,
     OrthancArchive,

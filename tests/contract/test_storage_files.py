@@ -12,7 +12,7 @@ import pytest
 
 from audit.errors import DiskFull
 from storage import files as files_module
-from storage.files import FileStore, PathOutsideStore
+from storage.files import FileStore, Orphan, PathOutsideStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AN_HOUR_S = 3600.0
@@ -155,7 +155,8 @@ def test_free_space_is_measured_once_a_second(
 
 
 @pytest.mark.parametrize(
-    "relative", ["../x", "/etc/x", "a/../../x", "", ".", "tmp/x.dcm", "instances/.."]
+    "relative",
+    ["../x", "/etc/x", "a/../../x", "", ".", "tmp/x.dcm", "quarantine/x", "instances/.."],
 )
 def test_a_path_that_leads_out_of_the_store_is_refused(store: FileStore, relative: str) -> None:
     temporary = received(store)
@@ -198,7 +199,52 @@ def test_only_old_files_without_a_row_are_orphans(store: FileStore, clock: Noon)
 
     assert list(store.orphans(rows.intersection, AN_HOUR_S)) == []
     clock.passed_s = AN_HOUR_S + 1
-    assert list(store.orphans(rows.intersection, AN_HOUR_S)) == [lost]
+    assert [orphan.path for orphan in store.orphans(rows.intersection, AN_HOUR_S)] == [lost]
+
+
+def orphan_of(store: FileStore, clock: Noon, relative: str) -> Orphan:
+    """Return the file at `relative` as a sweep sees it an hour later."""
+    store.write(relative, b"x")
+    clock.passed_s += AN_HOUR_S + 1
+    [orphan] = store.orphans(lambda _: set(), AN_HOUR_S)
+    return orphan
+
+
+def test_an_orphan_is_set_aside_and_removed_after_its_time(store: FileStore, clock: Noon) -> None:
+    orphan = orphan_of(store, clock, "instances/ab/x.dcm")
+    original = store.absolute(orphan.path)
+    aside = original.parents[2] / "quarantine" / orphan.path
+
+    assert store.quarantine(orphan)
+
+    assert not original.exists()
+    assert aside.read_bytes() == b"x"
+    assert not store.holds_files()
+    assert store.clear_quarantine(AN_HOUR_S) == 0, "its time there begins when it came"
+    clock.passed_s += AN_HOUR_S + 1
+    assert store.clear_quarantine(AN_HOUR_S) == 1
+    assert not aside.exists()
+
+
+def test_a_file_that_was_written_again_meanwhile_is_no_orphan(
+    store: FileStore, clock: Noon
+) -> None:
+    orphan = orphan_of(store, clock, "reports/7/1/x.dcm")
+    store.write(orphan.path, b"again")
+
+    assert not store.quarantine(orphan)
+
+    assert store.absolute(orphan.path).read_bytes() == b"again"
+    store.remove(orphan.path)
+    assert not store.quarantine(orphan), "nor is one that has gone"
+
+
+def test_a_store_knows_whether_it_holds_files(store: FileStore) -> None:
+    assert not store.holds_files()
+    received(store)
+    assert not store.holds_files()
+    store.write("reports/7/1/x.dcm", b"x")
+    assert store.holds_files()
 
 
 def test_many_orphans_are_looked_up_in_batches(
@@ -215,7 +261,7 @@ def test_many_orphans_are_looked_up_in_batches(
         asked.append(len(paths))
         return set()
 
-    assert set(store.orphans(nothing_known, AN_HOUR_S)) == names
+    assert {orphan.path for orphan in store.orphans(nothing_known, AN_HOUR_S)} == names
     assert asked == [2, 2, 1]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import event, func, select, text
 from storage import index
 from storage.commit import GroupCommitter
 from storage.index import FiledKind, file_instance
+from storage.listing import study_listing
 from storage.models import Accession, Instance, Patient, Series, Study
 from storage.rows import NoSuchRow
 from storage.session import Database
@@ -58,6 +59,18 @@ def test_a_new_instance_is_found_again_with_everything_above_it(database: Databa
     assert row.received_at.tzinfo is not None
 
 
+def test_an_image_is_as_urgent_as_its_study_has_become(database: Database) -> None:
+    routine = new_instance()
+    study = routine.study_instance_uid
+
+    first = filed(database, routine)
+    stat = filed(database, new_instance(study_instance_uid=study, urgent=True))
+    later = filed(database, new_instance(study_instance_uid=study))
+
+    assert [each.urgent for each in (first, stat, later)] == [False, True, True]
+    assert filed(database, routine).urgent
+
+
 def test_the_same_bytes_again_change_nothing(database: Database) -> None:
     new = new_instance()
     first = filed(database, new)
@@ -83,6 +96,78 @@ def test_other_bytes_under_the_same_uid_are_a_revision_beside_the_old(database: 
         assert index.instance(connection, first.instance_id).path == new.path
         current = index.current_instances(connection, first.study_id)
     assert [row.id for row in current] == [second.instance_id]
+
+
+def test_a_uid_that_another_study_uses_too_hides_nothing(database: Database) -> None:
+    image = new_instance()
+    first = filed(database, image)
+
+    second = filed(
+        database,
+        image,
+        study_instance_uid=new_uid(),
+        content_sha256="b" * 64,
+        path="instances/b.dcm",
+    )
+
+    assert second.kind is FiledKind.REVISION
+    with database.reading() as connection:
+        for each in (first, second):
+            (row,) = index.current_instances(connection, each.study_id)
+            assert row.id == each.instance_id
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "same"),
+    [
+        (("A", ""), ("B", ""), False),
+        (("A", "NORTH"), ("A", "SOUTH"), False),
+        (("A", ""), ("", ""), False),
+        (("A", "NORTH"), ("A", ""), True),
+        (("A", ""), ("A", "NORTH"), True),
+        (("", ""), ("", ""), True),
+    ],
+)
+def test_an_image_of_another_patient_under_the_study_is_told_apart(
+    database: Database, mine: tuple[str, str], other: tuple[str, str], same: bool
+) -> None:
+    first = new_instance(patient_id=mine[0], issuer_of_patient_id=mine[1], series_number="1")
+    second = new_instance(
+        study_instance_uid=first.study_instance_uid,
+        patient_id=other[0],
+        issuer_of_patient_id=other[1],
+        series_number="2",
+        urgent=True,
+    )
+
+    own, under_it = filed(database, first), filed(database, second)
+
+    assert (own.same_patient, under_it.same_patient) == (True, same)
+    assert filed(database, second).same_patient is same, "a duplicate says so too"
+    with database.reading() as connection:
+        rows = index.current_instances(connection, own.study_id)
+        study = index.study(connection, own.study_id)
+        [listed] = study_listing(connection, 10)
+    assert [row.same_patient for row in rows] == [True, same]
+    assert (study.changes, study.urgent) == ((2, True) if same else (1, False))
+    assert (listed.patient_id, listed.instances) == (mine[0], 2)
+    assert listed.other_patient_instances == (0 if same else 1)
+
+
+def test_another_patients_image_of_the_same_uid_hides_none(database: Database) -> None:
+    image = new_instance()
+    own = filed(database, image)
+
+    other = filed(
+        database, image, content_sha256="b" * 64, path="instances/b.dcm", patient_id="FAKE-OTHER"
+    )
+
+    with database.reading() as connection:
+        rows = index.current_instances(connection, own.study_id)
+    assert {row.id: row.same_patient for row in rows} == {
+        own.instance_id: True,
+        other.instance_id: False,
+    }
 
 
 def test_an_image_without_accession_number_has_none(database: Database) -> None:
@@ -249,15 +334,18 @@ def test_a_study_settles_with_its_routed_images_and_their_jobs(database: Databas
 
     with database.reading() as connection:
         (study,) = index.settling(connection)
-        assert index.waiting_images(connection) == 1
     assert study.study_id == result.study_id
-    assert (study.routed, study.waiting, study.given_up, study.changes) == (1, 1, 1, 1)
-    assert not study.all_analysed
+    assert (study.waiting, study.retrying, study.changes) == (1, 0, 1)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE job SET attempt = 2 WHERE key = 'analyse:1'"))
+    with database.reading() as connection:
+        (study,) = index.settling(connection)
+    assert (study.waiting, study.retrying) == (1, 1)
     with database.transaction() as connection:
         connection.execute(text("UPDATE job SET state = 'done' WHERE state = 'queued'"))
     with database.reading() as connection:
         (study,) = index.settling(connection)
-    assert study.all_analysed
+    assert (study.waiting, study.retrying) == (0, 0)
 
 
 def test_looking_for_settling_studies_reads_no_reported_one(database: Database) -> None:

@@ -169,9 +169,12 @@ def test_the_predecessor_is_the_newest_sr_of_the_same_profile(database: Database
     keep_report(database, study_id, 2, picture, new)
 
     with database.reading() as connection:
-        viewer = reports.previous_report(connection, study_id, "viewer")
-        air = reports.previous_report(connection, study_id, "ihe-air")
-        assert reports.previous_report(connection, study_id, "none") is None
+        viewer = reports.previous_report(connection, study_id, "viewer", before_revision=9)
+        air = reports.previous_report(connection, study_id, "ihe-air", before_revision=9)
+        assert reports.previous_report(connection, study_id, "none", before_revision=9) is None
+        first = reports.previous_report(connection, study_id, "viewer", before_revision=2)
+        assert first is not None
+        assert first.sop_instance_uid == old.sop_instance_uid
     assert viewer is not None
     assert air is not None
     assert (viewer.sop_instance_uid, air.sop_instance_uid) == (

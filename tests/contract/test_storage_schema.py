@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from alembic import command
 from audit.errors import Disposition
@@ -18,6 +18,7 @@ from storage import engine, schema
 from storage.order_models import Base
 from storage.resources import MissingResource, resource
 from storage.session import Database
+from tests.filings import filed
 
 VERSIONS = sorted((resource("alembic.ini").parent / "alembic" / "versions").glob("*.py"))
 
@@ -139,6 +140,7 @@ def test_the_work_engines_tables_are_known_and_left_alone(empty_database: Databa
         assert tables == schema.ENGINE_TABLES
     schema.upgrade(empty_database)
     assert differences(empty_database) == []
+    command.check(config_for(empty_database))  # what `alembic revision --autogenerate` would see
 
 
 def test_a_failed_migration_leaves_nothing_behind(empty_database: Database) -> None:
@@ -150,6 +152,43 @@ def test_a_failed_migration_leaves_nothing_behind(empty_database: Database) -> N
 
     with empty_database.reading() as connection:
         assert inspect(connection).get_table_names() == ["executor"]
+
+
+def test_a_migration_that_leaves_a_row_without_its_parent_is_undone(database: Database) -> None:
+    with pytest.raises((schema.SchemaMismatch, IntegrityError)):
+        orphan(database)
+
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM series")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_sqlite_tables_may_be_replaced_while_others_refer_to_them(database: Database) -> None:
+    filed(database)
+
+    with schema.migrating(database) as connection:
+        for statement in (
+            "CREATE TABLE study_new AS SELECT * FROM study",
+            "DROP TABLE study",
+            "CREATE TABLE study (id INTEGER PRIMARY KEY, study_instance_uid VARCHAR(64))",
+            "INSERT INTO study SELECT id, study_instance_uid FROM study_new",
+        ):
+            connection.execute(text(statement))
+
+    with database.transaction() as connection:
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+        assert connection.execute(text("SELECT count(*) FROM study")).scalar_one() == 1
+
+
+def orphan(database: Database) -> None:
+    with schema.migrating(database) as connection:
+        connection.execute(
+            text(
+                "INSERT INTO series (id, series_instance_uid, study_fk, modality,"
+                " body_part_examined, series_description, series_number)"
+                " VALUES (1, '1.2', 404, '', '', '', '')"
+            )
+        )
 
 
 def test_a_resource_that_did_not_come_with_the_node_is_a_fault() -> None:

@@ -14,9 +14,13 @@ from structlog.testing import capture_logs
 from audit.errors import DatabaseAway
 from storage import engine
 from storage.session import Database
-from storage.work import EngineMisused, Handler, WorkEngine
+from storage.work import EngineMisused, Fate, Handler, WorkEngine
 
 QUEUE = "analyse"
+
+
+def fate(work: WorkEngine, job_key: str, attempt: int) -> Fate:
+    return work.fates([(job_key, attempt)])[job_key, attempt]
 
 
 class Engines:
@@ -125,7 +129,7 @@ def test_work_of_a_transaction_that_rolled_back_never_was(engines: Engines) -> N
     engines.enqueue(work, "kept")
 
     assert calls.wait(1) == [("kept", 1)]
-    assert work.active("lost", 1) is None
+    assert fate(work, "lost", 1) is Fate.UNKNOWN
 
 
 def test_an_attempt_that_is_enqueued_twice_runs_once(engines: Engines) -> None:
@@ -171,7 +175,7 @@ def test_delayed_work_waits_for_its_time(engines: Engines) -> None:
     engines.enqueue(work, "now")
 
     assert calls.wait(1) == [("now", 1)]
-    assert work.active("later", 1) is True
+    assert fate(work, "later", 1) is Fate.LIVE
     assert calls.wait(2)[1] == ("later", 1)
     assert time.monotonic() - begun >= 0.8
 
@@ -200,7 +204,7 @@ def test_a_process_leaves_alone_the_queues_that_it_does_not_serve(engines: Engin
     engines.enqueue(work, "mine", queue="report")
 
     assert calls.wait(1) == [("mine", 1)]
-    assert work.active("foreign", 1) is True
+    assert fate(work, "foreign", 1) is Fate.LIVE
 
 
 def test_stopping_waits_for_what_runs_and_takes_nothing_new(engines: Engines) -> None:
@@ -220,7 +224,7 @@ def test_stopping_waits_for_what_runs_and_takes_nothing_new(engines: Engines) ->
 
     assert drained == [True]
     assert blocked.seen == [("running", 1)]
-    assert (work.active("running", 1), work.active("new", 1)) == (False, True)
+    assert (fate(work, "running", 1), fate(work, "new", 1)) == (Fate.ENDED, Fate.LIVE)
 
 
 def test_what_was_cut_off_runs_again_when_its_executor_returns(engines: Engines) -> None:
@@ -250,7 +254,7 @@ def test_a_dead_executors_work_is_adopted_once(engines: Engines) -> None:
     assert calls.wait(1) == [("own", 1)]
     assert heir.adopt(["dying"]) == 1
     assert calls.wait(2)[1] == ("orphan", 1)
-    eventually(lambda: heir.active("orphan", 1) is False)
+    eventually(lambda: fate(heir, "orphan", 1) is Fate.ENDED)
 
     assert heir.adopt(["dying"]) == 0
     blocked.let_go.set()
@@ -288,7 +292,7 @@ def test_an_error_let_out_is_logged_without_its_text_and_kept_without_it(
     with capture_logs() as events:
         work = engines.started(broken)
         engines.enqueue(work, "a")
-        eventually(lambda: work.active("a", 1) is False)
+        eventually(lambda: fate(work, "a", 1) is Fate.ENDED)
 
     [failed] = [each for each in events if each["event"] == "storage.handler.failed"]
     assert (failed["job_key"], failed["error_type"]) == ("a", "ValueError")
@@ -304,7 +308,7 @@ def test_the_engine_keeps_json_never_pickles(engines: Engines) -> None:
     work = engines.started(sometimes)
     engines.enqueue(work, "good", "bad")
     engines.enqueue(work, "late", delay_s=60)
-    eventually(lambda: len(work.lost([("good", 1), ("bad", 1), ("late", 1)])) == 2)
+    eventually(lambda: (fate(work, "good", 1), fate(work, "bad", 1)) == (Fate.ENDED, Fate.ENDED))
 
     kept = dump(engines.database)
     assert '"good"' in kept
@@ -314,18 +318,82 @@ def test_the_engine_keeps_json_never_pickles(engines: Engines) -> None:
     assert "gAS" not in kept  # how a pickle begins in base 64
 
 
-def test_only_attempts_without_living_work_count_as_lost(engines: Engines) -> None:
+def test_each_attempt_has_its_fate(engines: Engines) -> None:
     calls = Calls()
     work = engines.started(calls)
     engines.enqueue(work, "ended")
     calls.wait(1)
-    eventually(lambda: work.active("ended", 1) is False)
+    eventually(lambda: fate(work, "ended", 1) is Fate.ENDED)
     engines.enqueue(work, "delayed", delay_s=60)
 
     pairs = [("ended", 1), ("delayed", 1), ("delayed", 2), ("never", 1)]
 
-    assert work.lost(pairs) == [("ended", 1), ("delayed", 2), ("never", 1)]
-    assert work.lost([]) == []
+    assert work.fates(pairs) == {
+        ("ended", 1): Fate.ENDED,
+        ("delayed", 1): Fate.LIVE,
+        ("delayed", 2): Fate.UNKNOWN,
+        ("never", 1): Fate.UNKNOWN,
+    }
+    assert work.fates([]) == {}
+
+
+def test_an_attempt_whose_end_could_not_be_written_down_is_lost_and_the_next_one_runs(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("storage.work.BEGIN_S", 0.0)
+    blocked = Blocked()
+    work = engines.started(blocked)
+    beside = engines.make()
+    with monkeypatch.context() as outage:
+        outage.setattr("dbos._sys_db.SystemDatabase.update_workflow_outcome", away)
+        engines.enqueue(work, "stranded")
+        blocked.wait(1)
+        assert fate(work, "stranded", 1) is Fate.LIVE, "its handler runs"
+        blocked.let_go.set()
+        eventually(lambda: fate(work, "stranded", 1) is Fate.LOST)
+    assert fate(beside, "stranded", 1) is Fate.LIVE, "only the process itself knows"
+
+    engines.enqueue(work, "stranded", attempt=2)
+
+    assert blocked.wait(2)[1] == ("stranded", 2)
+    eventually(lambda: fate(work, "stranded", 2) is Fate.ENDED)
+
+
+def test_an_attempt_that_was_taken_a_moment_ago_is_not_lost_yet(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = threading.Event()
+
+    def away(*_: Any, **__: Any) -> None:
+        left.set()
+        raise ConnectionError
+
+    monkeypatch.setattr("dbos._sys_db.SystemDatabase.update_workflow_outcome", away)
+    work = engines.started(Calls())
+    engines.enqueue(work, "young")
+
+    assert left.wait(20)
+    assert fate(work, "young", 1) is Fate.LIVE
+
+
+def test_what_was_under_way_before_a_start_is_not_lost_right_after_it(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = Blocked()
+    work = engines.started(blocked)
+    engines.enqueue(work, "cut")
+    blocked.wait(1)
+    work.stop(0)
+    monkeypatch.setattr("storage.engine.DBOS.launch", lambda: None)  # nothing is taken again
+    monkeypatch.setattr("time.time", lambda: datetime.now(UTC).timestamp() + 60)
+
+    again = engines.started(Calls())
+
+    assert fate(again, "cut", 1) is Fate.LIVE
+    blocked.let_go.set()
 
 
 def test_collection_removes_what_ended_and_nothing_else(engines: Engines) -> None:
@@ -333,15 +401,15 @@ def test_collection_removes_what_ended_and_nothing_else(engines: Engines) -> Non
     work = engines.started(calls)
     engines.enqueue(work, "ended")
     engines.enqueue(work, "delayed", delay_s=60)
-    eventually(lambda: work.active("ended", 1) is False)
+    eventually(lambda: fate(work, "ended", 1) is Fate.ENDED)
     now = datetime.now(UTC)
 
     assert work.garbage_collect(now - timedelta(hours=1)) == 0
-    assert work.active("ended", 1) is False
+    assert fate(work, "ended", 1) is Fate.ENDED
     assert work.garbage_collect(now + timedelta(seconds=5)) == 1
 
-    assert work.active("ended", 1) is None
-    assert work.active("delayed", 1) is True
+    assert fate(work, "ended", 1) is Fate.UNKNOWN
+    assert fate(work, "delayed", 1) is Fate.LIVE
     assert '"ended"' not in dump(engines.database)
 
 

@@ -11,7 +11,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE
 
-from dicom_node.dimse.contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.core.accepted import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from tests.acceptors import CountingMetrics, FolderReception, accepting
 from tests.builders import chest_radiograph, part10_bytes
 from tests.certificates import make_certificates

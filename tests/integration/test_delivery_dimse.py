@@ -13,8 +13,8 @@ from pydicom.uid import (
 )
 
 from audit.errors import InvalidConfiguration, PeerUnreachable
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.factory import make_sender
-from dicom_node.delivery.outcome import Outcome
 from tests.archives import CALLING, dimse_destination, outgoing, scripted_scp, silent_listener
 from tests.builders import chest_radiograph
 from tests.peers import require

@@ -11,8 +11,8 @@ from pydicom import dcmread
 
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.settings import WebSettings
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.factory import make_sender
-from dicom_node.delivery.outcome import Outcome
 from dicom_node.web.app import make_app
 from dicom_node.web.health import HealthReport
 from dicom_node.web.prometheus import PrometheusMetrics

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
+from dicom_node.report.reading import uids_of
 from dicom_node.report.uids import ReportUids, derive_uid, distinct_models, model_device_uid
 from inference.types import ModelIdentity, Task
+from tests.builders import chest_radiograph
+from tests.report_requests import chest_image, request_for
 
 ROOTS = st.sampled_from(["", "1.2.3", "1.2.826.0.1.3680043.10.1234", "2." + "9" * 41])
 PARTS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5)
@@ -46,7 +49,15 @@ MODEL = ModelIdentity(
 RETRAINED = replace(MODEL, weights_sha256=_sha("other weights"))
 RESET = replace(MODEL, configuration_sha256=_sha("other threshold"))
 RENAMED = replace(MODEL, name="chest-two")
-UIDS = ReportUids(root="", study_instance_uid="1.2.3", revision=1, models=(MODEL,))
+EVIDENCE = (("1.2.3.4", _sha("one")), ("1.2.3.5", _sha("two")))
+UIDS = ReportUids(
+    root="",
+    device_serial="node-1",
+    study_instance_uid="1.2.3",
+    revision=1,
+    models=(MODEL,),
+    evidence=EVIDENCE,
+)
 
 
 def _objects(uids: ReportUids) -> list[str]:
@@ -73,6 +84,10 @@ def test_each_component_of_a_report_changes_every_uid():
         replace(UIDS, models=(RENAMED,)),
         replace(UIDS, models=()),
         replace(UIDS, root="1.2.3"),
+        replace(UIDS, device_serial="node-2"),
+        replace(UIDS, evidence=EVIDENCE[:1]),
+        replace(UIDS, evidence=(("1.2.3.4", _sha("one")), ("1.2.3.5", _sha("other bytes")))),
+        replace(UIDS, evidence=(("1.2.3.4", _sha("one")), ("1.2.3.6", _sha("two")))),
     ]
 
     made = [uid for variant in variants for uid in _objects(variant)]
@@ -82,6 +97,49 @@ def test_each_component_of_a_report_changes_every_uid():
 
 def test_the_same_report_made_again_has_the_same_uids():
     assert _objects(UIDS) == _objects(replace(UIDS))
+
+
+IMAGES = st.dictionaries(
+    st.from_regex(r"1\.2\.[1-9][0-9]{0,5}", fullmatch=True),
+    st.text("0123456789abcdef", min_size=64, max_size=64),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(images=IMAGES, order=st.randoms(use_true_random=False))
+def test_the_order_in_which_images_came_does_not_matter(images, order):
+    shuffled = list(images.items())
+    order.shuffle(shuffled)
+
+    assert _objects(replace(UIDS, evidence=tuple(shuffled))) == _objects(
+        replace(UIDS, evidence=tuple(images.items()))
+    )
+
+
+@given(one=IMAGES, other=IMAGES, serials=st.tuples(st.sampled_from("ab"), st.sampled_from("ab")))
+def test_reports_share_uids_exactly_when_node_and_evidence_are_the_same(one, other, serials):
+    made = [
+        set(_objects(replace(UIDS, device_serial=serial, evidence=tuple(images.items()))))
+        for serial, images in zip(serials, (one, other), strict=True)
+    ]
+
+    same = one == other and serials[0] == serials[1]
+    assert made[0] == made[1] if same else made[0].isdisjoint(made[1])
+
+
+def test_a_request_lends_its_uids_the_node_and_the_bytes_of_its_images():
+    image = chest_image(chest_radiograph())
+    request = request_for(image)
+    first = uids_of(request)
+
+    others = [
+        uids_of(replace(request, device_serial="node-2")),
+        uids_of(replace(request, images=(replace(image, content_sha256="f" * 64),))),
+    ]
+
+    assert uids_of(replace(request)) == first
+    assert len({uids.sr_instance("viewer") for uids in (first, *others)}) == 3
 
 
 def test_tracking_follows_a_finding_over_revisions_and_trainings():

@@ -153,6 +153,13 @@ def test_names_are_read_in_their_character_set(charset: bytes, raw: bytes, name:
     assert filed(header).patient_name.endswith(name)
 
 
+def test_what_a_database_refuses_is_replaced() -> None:
+    header = chest_radiograph()
+    header.StudyDescription = "a\0b\udc80c"
+
+    assert filed(header).study_description == "ab?c"
+
+
 def test_without_patient_id_nobody_is_named() -> None:
     new = filed(as_received(PatientID=None, IssuerOfPatientID="NORTH"))
 

@@ -1,6 +1,8 @@
 """A small real process around the engine, for `test_engine_kill` to kill.
 
-Usage: python -m tests.system.engine_worker URL EXECUTOR SEED
+Usage: python -m tests.system.engine_worker URL EXECUTOR SEED STEP_S
+
+It says ``ready`` when it serves the queues, and ``begun`` when a step begins.
 """
 
 import random
@@ -25,7 +27,7 @@ effect = Table(
 )
 
 
-def main(url: str, executor_id: str, seed: str) -> None:
+def main(url: str, executor_id: str, seed: str, step_s: str) -> None:
     database = Database(url, pool_size=20)
     work = WorkEngine(database, executor_id=executor_id)
     dice = random.Random(seed)
@@ -35,7 +37,8 @@ def main(url: str, executor_id: str, seed: str) -> None:
             job = jobs.get(connection, job_key)
         if job is None or job.state is not JobState.QUEUED or job.attempt != attempt:
             return
-        time.sleep(dice.uniform(0, 0.02))  # the step's work
+        print("begun", flush=True)
+        time.sleep(dice.uniform(0.5, 1) * float(step_s))  # the step's work
         now = datetime.now(UTC)
         with database.transaction() as connection:
             if attempt == 1 and job_key.endswith("7"):

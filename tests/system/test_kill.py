@@ -17,7 +17,7 @@ from dicom_node.bootstrap import open_database
 from dicom_node.config.settings import NodeSettings
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.orthanc import free_port
-from storage.models import Instance, Report, ReportInstance, Result
+from storage.models import Instance, Report, ReportInstance, ReportObject, Result
 from tests.builders import chest_radiograph
 from tests.nodes import NodeProcess, dimse_pacs, node_settings, send, studies, wait_for
 
@@ -107,11 +107,12 @@ def check_rows(settings: NodeSettings, acknowledged: set[str]) -> None:
         stored = Counter(connection.scalars(select(Instance.sop_instance_uid)))
         assert stored == Counter(acknowledged)
         results = Counter(
-            connection.execute(
+            tuple(row)
+            for row in connection.execute(
                 select(Instance.sop_instance_uid, Result.model_name).join(
                     Result, Result.instance_fk == Instance.id
                 )
-            ).tuples()
+            )
         )
         wanted = Counter(
             (uid, model) for uid in acknowledged for model in ("bodypart", "chest-findings")
@@ -131,20 +132,18 @@ def check_rows(settings: NodeSettings, acknowledged: set[str]) -> None:
 
 def check_archive(settings: NodeSettings, archive: Archive) -> None:
     """One SR for each report revision; together they speak of every image."""
-    found = [dcmread(path) for path in archive.files()]
-    reports = [ds for ds in found if ds.Modality == "SR"]
+    reports = [ds for ds in map(dcmread, archive.files()) if ds.Modality == "SR"]
     with open_database(settings) as database, database.reading() as connection:
         revisions = connection.execute(select(func.count()).select_from(Report)).scalar_one()
         spoken_of = connection.execute(
             select(func.count(func.distinct(ReportInstance.instance_fk)))
         ).scalar_one()
-    assert len(reports) == revisions
-    assert spoken_of == STUDIES * IMAGES_EACH
-    newest = {
-        study: max(
-            (ds for ds in reports if ds.StudyInstanceUID == study),
-            key=lambda ds: len(ds.get("PredecessorDocumentsSequence", ())) and ds.ContentTime,
+        written = set(
+            connection.scalars(
+                select(ReportObject.sop_instance_uid).where(ReportObject.role == "SR")
+            )
         )
-        for study in {ds.StudyInstanceUID for ds in reports}
-    }
-    assert len(newest) == STUDIES
+    assert len(written) == revisions
+    assert {ds.SOPInstanceUID for ds in reports} == written
+    assert spoken_of == STUDIES * IMAGES_EACH
+    assert len({ds.StudyInstanceUID for ds in reports}) == STUDIES

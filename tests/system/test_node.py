@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
@@ -16,8 +17,12 @@ from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.phantoms import DEMO_PLANS, phantom_study
 from dicom_node.demo.sr_text import sr_text
+from dicom_node.node import Node
+from dicom_node.version import software_commit
+from inference.regions import load_regions
+from storage.index import study_by_uid
 from tests.builders import chest_radiograph
-from tests.nodes import dimse_pacs, node_settings, running, send, studies, wait_for
+from tests.nodes import CALLING, dimse_pacs, node_settings, running, send, studies, wait_for
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -25,8 +30,18 @@ pytestmark = pytest.mark.xdist_group("node")
 class Place:
     """A node with its archive, its settings and a folder."""
 
-    def __init__(self, folder: Path, archive: Archive, settings: Any, port: int) -> None:
-        self.folder, self.archive, self.settings, self.port = folder, archive, settings, port
+    def __init__(self, folder: Path, archive: Archive, settings: Any, node: Node) -> None:
+        self.folder, self.archive, self.settings, self._node = folder, archive, settings, node
+        self.port = node.dimse_port
+
+    def models_run(self) -> int:
+        """Return how often a model has run on an image, the metrics say."""
+        metrics = httpx.get(f"http://127.0.0.1:{self._node.web_port}/metrics").text
+        return sum(
+            int(float(line.split()[-1]))
+            for line in metrics.splitlines()
+            if line.startswith("dicom_node_predictions_total{")
+        )
 
     def send(self, *images: Dataset, **options: Any) -> list[str]:
         return send(self.port, images, self.folder / "sent", **options)
@@ -54,7 +69,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         archive = stack.enter_context(Archive(folder / "archive"))
         settings = node_settings(folder, pacs=[dimse_pacs(archive.port)])
         node = stack.enter_context(running(settings))
-        yield Place(folder, archive, settings, node.dimse_port)
+        yield Place(folder, archive, settings, node)
 
 
 def image(study: str | None = None, **overrides: Any) -> Dataset:
@@ -89,6 +104,14 @@ def test_a_study_comes_back_as_one_report_in_the_same_study(place: Place, taken_
         "chest-findings",
         "chest-findings",
     ]
+    with open_database(place.settings) as database, database.reading() as connection:
+        row = study_by_uid(connection, study)
+    for record in predictions:
+        assert row is not None
+        assert record.body["correlation_id"] == row.correlation_id
+        assert record.body["calling_ae_title"] == CALLING
+        assert record.body["region_table_sha256"] == load_regions().sha256
+        assert record.body["node"]["commit"] == software_commit()
     verdicts = [r.body["verdict"]["verdict"] for r in predictions if r.body["verdict"]]
     assert len(verdicts) == 2
 
@@ -96,6 +119,7 @@ def test_a_study_comes_back_as_one_report_in_the_same_study(place: Place, taken_
 def test_a_late_image_makes_a_revision_that_names_its_predecessor(place: Place) -> None:
     first = image()
     study = first.StudyInstanceUID
+    run_before = place.models_run()
     place.send(first)
     wait_for(lambda: len(place.reports(study)) == 1)
 
@@ -107,7 +131,8 @@ def test_a_late_image_makes_a_revision_that_names_its_predecessor(place: Place) 
     [named] = new.PredecessorDocumentsSequence
     [series] = named.ReferencedSeriesSequence
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
-    assert len(place.records(study, "prediction")) == 4, "nothing is analysed twice"
+    assert place.models_run() - run_before == 4, "nothing is analysed twice"
+    assert len(place.records(study, "prediction")) == 4
 
 
 def test_equal_bytes_again_are_a_success_without_new_work(place: Place) -> None:
@@ -115,8 +140,14 @@ def test_equal_bytes_again_are_a_success_without_new_work(place: Place) -> None:
     place.send(ds)
     wait_for(lambda: len(place.reports(ds.StudyInstanceUID)) == 1)
 
-    assert place.send(ds) == ["0000H"]
+    run_before = place.models_run()
 
+    assert place.send(ds) == ["0000H"]
+    after = image()  # when its report is here, whatever the duplicate began would be done
+    place.send(after)
+    wait_for(lambda: len(place.reports(after.StudyInstanceUID)) == 1)
+
+    assert place.models_run() - run_before == 2, "the two models on the other image only"
     [listed] = [s for s in studies(place.settings) if s.study_instance_uid == ds.StudyInstanceUID]
     assert (listed.instances, listed.revision) == (1, 1)
 
@@ -148,6 +179,26 @@ def test_an_undecodable_image_is_named_in_the_report_and_the_audit(place: Place)
     assert {row.body["outcome"] for row in records} == {"failed"}
     assert {row.body["reason_code"] for row in records} == {"pixels.absent"}
     assert "pixels.absent" in sr_text(place.reports(ds.StudyInstanceUID)[0])
+
+
+def test_another_patients_image_under_a_study_is_kept_and_told_of(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = image(PatientID="FAKE-OWN")
+    study = own.StudyInstanceUID
+    assert place.send(own, image(study, PatientID="FAKE-OTHER")) == ["0000H", "0000H"]
+    wait_for(lambda: len(place.reports(study)) == 1)
+
+    [received] = place.records(study, "instance_received")
+    assert received.body["outcome"] == "patient_conflict"
+    [report] = place.reports(study)
+    assert report.PatientID == "FAKE-OWN"
+    config = place.folder / "config.json"
+    config.write_text(place.settings.model_dump_json())
+    capsys.readouterr()
+    assert main(["studies", "--config", str(config), "--limit", "1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 image of another patient" in said
 
 
 def test_strangers_are_refused(place: Place) -> None:

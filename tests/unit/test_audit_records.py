@@ -94,6 +94,9 @@ def predicted(prediction: Prediction = PREDICTION) -> Entry:
         instance_id=42,
         subject=SUBJECT,
         trigger="route:xray",
+        correlation_id="0f0f",
+        calling_ae_title="CT1",
+        region_table_sha256="7" * 64,
         prediction=prediction_to_json(prediction),
         verdict=verdict_to_json(VERDICT),
         recorded_at=NOW,
@@ -199,6 +202,9 @@ def test_a_prediction_says_who_on_what_with_what_and_what_came_out() -> None:
     assert body["node"] == asdict(WRITER.node)
     assert body["subject"] == asdict(SUBJECT)
     assert body["trigger"] == "route:xray"
+    assert (body["correlation_id"], body["calling_ae_title"]) == ("0f0f", "CT1")
+    assert body["region_table_sha256"] == "7" * 64
+    assert body["node"]["commit"] == "abc"
     assert body["model"]["weights_sha256"] == "1" * 64
     assert body["model"]["configuration_sha256"] == "2" * 64
     assert body["model"]["runtime"] == "torch 2.13.0"

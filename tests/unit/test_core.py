@@ -19,16 +19,55 @@ from dicom_node.config.settings import (
     AccessSettings,
     NodeSettings,
     PeerSettings,
+    ReportProfile,
     RetrySettings,
     RouteMatch,
     RouteSettings,
 )
 from dicom_node.core.access import AccessPolicy
+from dicom_node.core.origin import is_own_result
+from dicom_node.core.outcome import Outcome
 from dicom_node.core.retry import delay_s
 from dicom_node.core.routing import RoutedInstance, choose_route, urgent
-from dicom_node.core.status import dimse_status, status_text, store_outcome, stow_failure
-from dicom_node.delivery.outcome import Outcome
-from tests.builders import chest_radiograph
+from dicom_node.core.status import dimse_status, status_text, store_outcome
+from dicom_node.report.frame import node_uid
+from tests.builders import chest_radiograph, part10_bytes
+from tests.report_requests import built_report, chest_image, request_for
+
+# ------------------------------------------------------------------ origin
+
+OWN = "2.25.7"
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ({}, False),
+        ({"InstanceCreatorUID": OWN}, True),
+        ({"InstanceCreatorUID": "2.25.8"}, False),
+        ({"ManufacturerModelName": "dicom-node", "ImageType": ["DERIVED", "SECONDARY"]}, True),
+        ({"ManufacturerModelName": "dicom-node", "Modality": "SR", "ImageType": None}, True),
+        ({"ManufacturerModelName": "dicom-node"}, False),  # an original image of a namesake
+        ({"ManufacturerModelName": "other", "ImageType": ["DERIVED", "SECONDARY"]}, False),
+    ],
+)
+def test_a_result_is_known_by_its_node_or_by_the_product(said, own):
+    assert is_own_result(chest_radiograph(**said), OWN) is own
+
+
+def test_what_the_node_makes_is_its_own_result_here_and_at_other_nodes(tmp_path):
+    image = chest_radiograph()
+    path = tmp_path / "image.dcm"
+    path.write_bytes(part10_bytes(image))
+    request = request_for(chest_image(image, path))
+
+    for built in built_report(request, ReportProfile.VIEWER):
+        assert is_own_result(built.dataset, node_uid(request))
+        assert is_own_result(built.dataset, "2.25.8")
+        del built.dataset.ManufacturerModelName
+        assert is_own_result(built.dataset, node_uid(request))
+        assert not is_own_result(built.dataset, "2.25.8")
+
 
 # ------------------------------------------------------------------ routing
 
@@ -210,22 +249,20 @@ def test_a_wait_out_of_range_is_refused(attempt, random):
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "http"),
+    ("error", "status"),
     [
-        (DiskFull("x"), 0xA700, 503),
-        (DatabaseAway("x"), 0xA700, 503),
-        (PeerUnreachable("x"), 0xA700, 503),
-        (InvalidDataset("x"), 0xC000, 409),
-        (UndecodablePixels("x"), 0xC000, 409),
-        (BrokenModel("x"), 0x0110, 500),
-        (NodeError("x"), 0x0110, 500),
-        (ZeroDivisionError("x"), 0x0110, 500),
+        (DiskFull("x"), 0xA700),
+        (DatabaseAway("x"), 0xA700),
+        (PeerUnreachable("x"), 0xA700),
+        (InvalidDataset("x"), 0xC000),
+        (UndecodablePixels("x"), 0xC000),
+        (BrokenModel("x"), 0x0110),
+        (NodeError("x"), 0x0110),
+        (ZeroDivisionError("x"), 0x0110),
     ],
 )
-def test_each_error_has_its_status(error, status, http):
+def test_each_error_has_its_status(error, status):
     assert dimse_status(error) == status
-    assert stow_failure(error).http_status == http
-    assert stow_failure(error).failure_reason == status
 
 
 @pytest.mark.parametrize(

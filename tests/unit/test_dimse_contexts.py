@@ -6,12 +6,8 @@ import pytest
 from pydicom.uid import UID, AllTransferSyntaxes
 from pynetdicom.presentation import build_context
 
-from dicom_node.dimse.contexts import (
-    STORAGE_CLASSES,
-    TRANSFER_SYNTAXES,
-    VERIFICATION_CLASS,
-    negotiate,
-)
+from dicom_node.core.accepted import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.dimse.contexts import VERIFICATION_CLASS, negotiate
 from dicom_node.dimse.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 CONFORMANCE = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()

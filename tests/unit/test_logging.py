@@ -34,11 +34,11 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_line_is_json_with_time_level_event_and_fields(stream: io.StringIO) -> None:
-    structlog.get_logger().info(Event.ORPHAN_REMOVED)
+    structlog.get_logger().info(Event.ORPHAN_QUARANTINED)
 
     [line] = lines(stream)
     assert line.pop("timestamp").endswith("Z")
-    assert line == {"event": "reconcile.orphan.removed", "level": "info"}
+    assert line == {"event": "reconcile.orphan.quarantined", "level": "info"}
 
 
 def test_an_unknown_field_is_dropped_and_counted(stream: io.StringIO) -> None:
@@ -79,7 +79,7 @@ def test_a_line_break_in_a_value_makes_no_second_line(stream: io.StringIO) -> No
 
 def test_the_context_adds_its_correlation_id(stream: io.StringIO) -> None:
     with bound_contextvars(correlation_id="abc", patient_id="123456"):
-        structlog.get_logger().warning(Event.ORPHAN_REMOVED)
+        structlog.get_logger().warning(Event.ORPHAN_QUARANTINED)
 
     [line] = lines(stream)
     assert (line["correlation_id"], line["redacted_fields"]) == ("abc", 1)
@@ -151,8 +151,8 @@ def test_a_crashed_thread_is_logged_without_its_text(stream: io.StringIO) -> Non
 def test_the_level_is_obeyed(stream: io.StringIO) -> None:
     configure_logging("error", "json", stream)
 
-    structlog.get_logger().warning(Event.ORPHAN_REMOVED)
-    structlog.get_logger().error(Event.ORPHAN_REMOVED)
+    structlog.get_logger().warning(Event.ORPHAN_QUARANTINED)
+    structlog.get_logger().error(Event.ORPHAN_QUARANTINED)
 
     assert [line["level"] for line in lines(stream)] == ["error"]
 
@@ -175,3 +175,12 @@ def test_no_safe_field_is_a_patients() -> None:
     suspicious = ("patient", "accession", "birth", "study_instance", "sop_instance", "series_")
 
     assert [name for name in SAFE_FIELDS if any(word in name for word in suspicious)] == []
+
+
+def test_a_log_that_cannot_be_written_breaks_nobody() -> None:
+    closed = io.StringIO()
+    configure_logging("info", "json", closed)
+    closed.close()
+
+    structlog.get_logger().info(Event.MODEL_LOADED, model_name="m")
+    logging.getLogger("pydicom").warning("text")

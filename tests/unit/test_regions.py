@@ -207,6 +207,16 @@ def test_a_site_adds_words_and_moves_them(tmp_path):
     assert table.name("WRISTCAST") == "wrist in plaster"
 
 
+def test_the_table_s_hash_tells_one_site_s_table_from_another(table, tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("regions: {KNEE: {words: {en: [knie]}}}")
+    first = load_regions(site).sha256
+    site.write_text("regions: {KNEE: {words: {en: [knae]}}}")
+
+    assert len({table.sha256, load_regions().sha256, first, load_regions(site).sha256}) == 3
+    assert all(len(each) == 64 for each in (table.sha256, first))
+
+
 def test_a_site_s_word_takes_the_place_of_the_shipped_one(tmp_path):
     site = tmp_path / "regions.yaml"
     site.write_text("regions: {LOWERLIMB: {words: {en: [leg]}}}", encoding="utf-8")

@@ -1,5 +1,7 @@
 """Overlays, the whole build, and the check before sending."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +10,11 @@ from pydicom import dcmread
 from structlog.testing import capture_logs
 
 from dicom_node.config.settings import ReportProfile
-from dicom_node.report.build import build_report
-from dicom_node.report.content import BuiltObject
+from dicom_node.report.build import build_overlays, overlay_reference, overlays_among
 from dicom_node.report.selfcheck import UnfitReport, check
+from dicom_node.report.wording import summary_lines
 from tests.builders import chest_radiograph, part10_bytes
-from tests.report_requests import chest_image, other_image, request_for
+from tests.report_requests import built_report, chest_image, other_image, request_for
 
 
 def _stored(tmp_path, number=1, **overrides):
@@ -28,9 +30,9 @@ def request_(tmp_path):
 
 
 def test_a_present_finding_has_one_overlay_that_the_report_refers_to(request_):
-    overlay, report = build_report(request_, ReportProfile.VIEWER)
+    overlay, report = built_report(request_, ReportProfile.VIEWER)
 
-    assert (overlay.role, overlay.image_number, overlay.finding) == ("SC", 1, "Pneumothorax")
+    assert (overlay.role, overlay.subject) == ("SC", (1, "chest-findings", "Pneumothorax"))
     assert report.role == "SR"
     illustrations = [
         item.value[0].ReferencedSOPInstanceUID
@@ -42,15 +44,15 @@ def test_a_present_finding_has_one_overlay_that_the_report_refers_to(request_):
 
 
 def test_the_overlays_are_the_same_in_every_profile(request_):
-    viewer = build_report(request_, ReportProfile.VIEWER)
-    air = build_report(request_, ReportProfile.IHE_AIR)
+    viewer = built_report(request_, ReportProfile.VIEWER)
+    air = built_report(request_, ReportProfile.IHE_AIR)
 
     assert viewer[0].dataset == air[0].dataset
     assert viewer[1].dataset.SOPInstanceUID != air[1].dataset.SOPInstanceUID
 
 
 def test_the_text_is_below_the_picture_and_heat_is_where_the_map_is(request_):
-    overlay = build_report(request_, ReportProfile.VIEWER)[0].dataset
+    overlay = built_report(request_, ReportProfile.VIEWER)[0].dataset
 
     pixels = overlay.pixel_array
     assert pixels.shape[1:] == (64, 3)
@@ -61,7 +63,7 @@ def test_the_text_is_below_the_picture_and_heat_is_where_the_map_is(request_):
 
 
 def test_an_overlay_says_what_it_is_and_where_it_came_from(request_):
-    overlay = build_report(request_, ReportProfile.VIEWER)[0].dataset
+    overlay = built_report(request_, ReportProfile.VIEWER)[0].dataset
 
     assert (overlay.Modality, overlay.ConversionType) == ("OT", "WSD")
     assert overlay.BurnedInAnnotation == "YES"
@@ -78,7 +80,7 @@ def test_spacing_is_scaled_with_the_picture(tmp_path):
     image = _stored(tmp_path, PixelSpacing=[0.2, 0.2])
     request = request_for(image, sc_long_side_pixels=32)
 
-    overlay = build_report(request, ReportProfile.VIEWER)[0].dataset
+    overlay = built_report(request, ReportProfile.VIEWER)[0].dataset
 
     assert overlay.Columns == 32
     assert list(overlay.PixelSpacing) == [0.4, 0.4]
@@ -92,7 +94,7 @@ def test_once_lossy_always_lossy(tmp_path):
         LossyImageCompressionMethod="ISO_10918_1",
     )
 
-    overlay = build_report(request_for(image), ReportProfile.VIEWER)[0].dataset
+    overlay = built_report(request_for(image), ReportProfile.VIEWER)[0].dataset
 
     assert overlay.LossyImageCompression == "01"
     assert overlay.LossyImageCompressionRatio == 12.5
@@ -104,8 +106,8 @@ def test_series_attributes_are_written_only_where_the_images_agree(tmp_path):
     same = [_stored(tmp_path, n, Laterality="L", **hand) for n in (1, 2)]
     mixed = [same[0], _stored(tmp_path, 3, Laterality="R", **hand)]
 
-    of_same = build_report(request_for(*same), ReportProfile.VIEWER)[:2]
-    of_mixed = build_report(request_for(*mixed), ReportProfile.VIEWER)[:2]
+    of_same = built_report(request_for(*same), ReportProfile.VIEWER)[:2]
+    of_mixed = built_report(request_for(*mixed), ReportProfile.VIEWER)[:2]
 
     assert [b.dataset.Laterality for b in of_same] == ["L", "L"]
     assert [b.dataset.InstanceNumber for b in of_same] == [1, 2]
@@ -118,7 +120,7 @@ def test_a_file_that_cannot_be_read_costs_the_overlay_not_the_report(tmp_path):
     image.path.write_bytes(part10_bytes(chest_radiograph(PixelData=None)))
 
     with capture_logs() as events:
-        built = build_report(request_for(image), ReportProfile.VIEWER)
+        built = built_report(request_for(image), ReportProfile.VIEWER)
 
     assert [b.role for b in built] == ["SR"]
     [skipped] = [event for event in events if event["event"] == "report.overlay.skipped"]
@@ -127,11 +129,15 @@ def test_a_file_that_cannot_be_read_costs_the_overlay_not_the_report(tmp_path):
 
 
 def _broken(request, spoil):
-    built = build_report(request, ReportProfile.VIEWER)
-    spoil(built)
-    with pytest.raises(UnfitReport) as failure:
-        check(built, request)
-    return failure.value.rules
+    *overlays, report = built_report(request, ReportProfile.VIEWER)
+    spoil([*overlays, report])
+    rules = []
+    for each in (*overlays, report):
+        try:
+            check(each, request, [overlay.dataset for overlay in overlays])
+        except UnfitReport as failure:
+            rules += failure.rules
+    return rules
 
 
 @pytest.mark.parametrize(
@@ -187,18 +193,27 @@ def test_every_reference_must_be_in_the_evidence_once(request_):
 
 
 def test_a_report_speaks_only_of_the_images_it_was_asked_about(request_):
-    built = build_report(request_, ReportProfile.VIEWER)
+    overlay, report = built_report(request_, ReportProfile.VIEWER)
 
     with pytest.raises(UnfitReport, match="evidence is of this report"):
-        check(built, replace(request_, images=request_.images[:1]))
+        check(report, replace(request_, images=request_.images[:1]), [overlay.dataset])
+    with pytest.raises(UnfitReport, match="evidence is of this report"):
+        check(report, request_)
 
 
 def test_two_objects_never_share_a_uid(request_):
-    built = build_report(request_, ReportProfile.VIEWER)
-    again = BuiltObject(role="SC", dataset=built[0].dataset)
+    overlay, report = built_report(request_, ReportProfile.VIEWER)
 
     with pytest.raises(UnfitReport, match="SOP Instance UIDs are unique"):
-        check((*built, again), request_)
+        check(report, request_, [overlay.dataset, overlay.dataset])
+
+
+def test_a_series_of_the_report_holds_nothing_else(request_):
+    overlay, report = built_report(request_, ReportProfile.VIEWER)
+    overlay.dataset.SeriesInstanceUID = report.dataset.SeriesInstanceUID
+
+    with pytest.raises(UnfitReport, match="a series holds one SOP class"):
+        check(report, request_, [overlay.dataset])
 
 
 def test_a_report_without_its_warning_is_not_sent(request_):
@@ -208,3 +223,49 @@ def test_a_report_without_its_warning_is_not_sent(request_):
                 item.value = "fine"
 
     assert "SR: the warning is in the text" in _broken(request_, spoil)
+
+
+def test_heat_maps_written_before_are_referred_to_without_their_pixels(request_):
+    overlays = list(build_overlays(request_))
+    references = overlays_among(request_, {each.dataset.SOPInstanceUID for each in overlays})
+
+    assert references == dict(map(overlay_reference, overlays))
+    assert all("PixelData" not in reference for reference in references.values())
+    assert overlays_among(request_, set()) == {}
+
+
+def test_the_likeliest_findings_get_the_heat_maps_and_the_report_says_how_many_have_none(
+    tmp_path,
+):
+    images = [
+        _likely(_stored(tmp_path, number), probability)
+        for number, probability in enumerate((0.6, 0.9, 0.7, 0.8), start=1)
+    ]
+    limited = request_for(*images, maximum_heat_maps=2)
+
+    assert [each.subject[0] for each in build_overlays(limited)] == [2, 4]
+    assert "Heat maps: only for the 2 likeliest of 4 findings; 2 left out." in summary_lines(
+        limited
+    )
+    everything = replace(limited, maximum_heat_maps=4)
+    assert [each.subject[0] for each in build_overlays(everything)] == [1, 2, 3, 4]
+    assert not any("Heat maps" in line for line in summary_lines(everything))
+
+
+def _likely(image, probability):
+    chest = image.analysis.predictions[-1]
+    labels = tuple(
+        replace(label, probability=probability) if label.key == "Pneumothorax" else label
+        for label in chest.labels
+    )
+    predictions = (*image.analysis.predictions[:-1], replace(chest, labels=labels))
+    return replace(image, analysis=replace(image.analysis, predictions=predictions))
+
+
+@pytest.mark.slow
+def test_sixty_large_images_take_no_more_memory_than_a_few():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.report_memory"], capture_output=True, text=True, check=True
+    )
+
+    assert int(done.stdout) < 100, "MB of growth; sixty overlays held at once would be 300"

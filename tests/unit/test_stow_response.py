@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.delivery.outcome import Outcome
+from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.stow_response import read_response
 
 SENT = ["1.2.1", "1.2.2"]

@@ -8,9 +8,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from audit.errors import InvalidDataset
-from dicom_node.dimse import header as header_module
-from dicom_node.dimse.header import LARGE_VALUE_BYTES, read_header
 from dicom_node.dimse.incoming import FileMeta, IncomingFile
+from dicom_node.pipeline import header as header_module
+from dicom_node.pipeline.header import LARGE_VALUE_BYTES, read_header
 from tests.builders import chest_radiograph, dataset_bytes
 
 _OFFSET = 10
