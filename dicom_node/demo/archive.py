@@ -4,7 +4,9 @@ It answers C-ECHO and C-STORE (every Storage SOP class and transfer syntax that
 pynetdicom knows) and writes Part 10 files, durable before the answer.
 """
 
+import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +19,15 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from dicom_node.core.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One C-STORE that was answered with success."""
+
+    sop_instance_uid: str
+    sha256: str
+    """Of the data set as it came."""
 
 
 class Archive:
@@ -40,6 +51,9 @@ class Archive:
     def __init__(self, folder: Path, port: int = 0, ae_title: str = "ARCHIVE") -> None:
         self.folder = folder
         self.ae_title = ae_title
+        self.receipts: list[Receipt] = []
+        """Everything stored, in order; an object that came twice is there twice."""
+
         self._port = port
         self._ae = AE(ae_title)
         self._ae.add_supported_context(Verification)
@@ -82,6 +96,8 @@ class Archive:
             return CANNOT_UNDERSTAND
         try:
             self._keep(uid, event.encoded_dataset())
+            content = event.request.DataSet.getvalue()
+            self.receipts.append(Receipt(str(uid), hashlib.sha256(content).hexdigest()))
         except OSError as error:
             _log.warning("demo.archive.failed", ae_title=self.ae_title, errno=error.errno)
             return OUT_OF_RESOURCES

@@ -107,13 +107,18 @@ def test_the_archive_takes_every_class_and_syntax_and_keeps_the_last_of_a_uid(tm
     with Archive(tmp_path / "archive") as archive:
         association = ae.associate("127.0.0.1", archive.port)
         assert len(association.accepted_contexts) == 3
-        statuses = [association.send_c_store(image).Status for image in (first, again)]
+        statuses = [association.send_c_store(image).Status for image in (first, again, again)]
         echo = association.send_c_echo().Status
         association.release()
         [kept] = archive.files()
+        receipts = archive.receipts
 
-    assert statuses == [0, 0]
+    assert statuses == [0, 0, 0]
     assert echo == 0
+    assert [receipt.sop_instance_uid for receipt in receipts] == [first.SOPInstanceUID] * 3
+    [one, other, same] = [receipt.sha256 for receipt in receipts]
+    assert one != other
+    assert other == same
     assert dcmread(kept).StudyDescription == "AGAIN"
 
 

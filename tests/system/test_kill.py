@@ -1,10 +1,15 @@
 """kill -9 at twenty random instants: nothing acknowledged is lost, nothing is done twice."""
 
+import json
 import random
+import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -25,6 +30,8 @@ KILLS = 20
 STUDIES, IMAGES_EACH = 40, 5
 LONGEST_LIFE_S = 4.0
 SEED = 20261120
+ANALYSES_AT_ONCE = 12
+"""Workers and batch size together: as many lines a kill may keep from being written."""
 
 
 class Sender(threading.Thread):
@@ -77,7 +84,7 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
         configuration = tmp_path / "config.yaml"
         configuration.write_text(settings.model_dump_json())
         node = NodeProcess(configuration, tmp_path / "node.log")
-        sender = Sender(port, images(), tmp_path / "sent", pace_s=0.5)
+        sender = Sender(port, images(), tmp_path / "sent", pace_s=1.0)
         sender.start()
         for _ in range(KILLS):
             node.start()
@@ -85,6 +92,7 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
             time.sleep(chance.uniform(0, LONGEST_LIFE_S))
             node.kill()
         node.start()
+        wait_for(lambda: listens(port))  # SIGTERM is asked for below; it must be heard
         sender.join(120)
         assert not sender.is_alive()
         wait_for(
@@ -98,6 +106,16 @@ def test_twenty_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
 
         check_rows(settings, sender.acknowledged)
         check_archive(settings, archive)
+        check_analyses(tmp_path / "node.log")
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on `port`."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def check_rows(settings: NodeSettings, acknowledged: set[str]) -> None:
@@ -147,3 +165,29 @@ def check_archive(settings: NodeSettings, archive: Archive) -> None:
     assert {ds.SOPInstanceUID for ds in reports} == written
     assert spoken_of == STUDIES * IMAGES_EACH
     assert len({ds.StudyInstanceUID for ds in reports}) == STUDIES
+    contents: dict[str, set[str]] = {}
+    for receipt in archive.receipts:
+        contents.setdefault(receipt.sop_instance_uid, set()).add(receipt.sha256)
+    assert {uid for uid, seen in contents.items() if len(seen) > 1} == set()
+
+
+def check_analyses(log: Path) -> None:
+    """No image was analysed to the end twice, in whichever of the processes.
+
+    An analysis that a kill cut short leaves nothing; one that was killed between its
+    transaction and its line leaves no line.
+    """
+    analysed = Counter(
+        event["instance_id"]
+        for event in log_events(log)
+        if event["event"] == "pipeline.instance.analysed"
+    )
+    assert {instance: times for instance, times in analysed.items() if times > 1} == {}
+    assert len(analysed) >= STUDIES * IMAGES_EACH - KILLS * ANALYSES_AT_ONCE
+
+
+def log_events(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a log, but for a line that a kill cut."""
+    for line in log.read_text("utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)
