@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmwrite
+from pydicom.uid import generate_uid
 
 from dicom_node.bootstrap import build_node
 from dicom_node.config.load import validate
@@ -18,6 +19,7 @@ from dicom_node.delivery.outcome import OutgoingObject
 from dicom_node.node import Node
 from storage.listing import StudyListing, study_listing
 from storage.session import Database
+from tests.builders import chest_radiograph
 
 CALLING = "TEST_CR"
 
@@ -84,6 +86,21 @@ def send(
         kind="dimse", name="node", host="127.0.0.1", port=port, ae_title="AI_NODE", timeout_s=30
     )
     return [answer.status for answer in DimseSender(node, calling).send(objects)]
+
+
+def image(study: str | None = None, **overrides: Any) -> Dataset:
+    """Return an image of a new study, or of `study`; each study has its own patient and order."""
+    study = study or str(generate_uid())
+    return chest_radiograph(
+        **{
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": generate_uid(),
+            "SOPInstanceUID": generate_uid(),
+            "PatientID": f"FAKE-{study[-12:]}",
+            "AccessionNumber": study[-12:],
+            **overrides,
+        }
+    )
 
 
 def studies(settings: NodeSettings) -> list[StudyListing]:

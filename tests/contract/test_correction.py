@@ -459,4 +459,5 @@ def test_the_sweeper_of_files_knows_packages(place: Place) -> None:
 
     place.files.write("corrections/99/left-behind.dcm", b"x")
 
-    assert list(place.files.orphans(known, older_than_s=-60)) == ["corrections/99/left-behind.dcm"]
+    found = [orphan.path for orphan in place.files.orphans(known, older_than_s=-60)]
+    assert found == ["corrections/99/left-behind.dcm"]

@@ -23,8 +23,7 @@ from dicom_node.config.settings import NodeSettings
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.orthanc import free_port
 from storage.models import Instance, Report, ReportInstance, ReportObject, Result
-from tests.builders import chest_radiograph
-from tests.nodes import NodeProcess, dimse_pacs, node_settings, send, studies, wait_for
+from tests.nodes import NodeProcess, dimse_pacs, image, node_settings, send, studies, wait_for
 
 KILLS = 20
 STUDIES, IMAGES_EACH = 40, 5
@@ -65,10 +64,8 @@ class Sender(threading.Thread):
 def images() -> list[Dataset]:
     """Return the images of all studies, study after study."""
     return [
-        chest_radiograph(
-            StudyInstanceUID=study, SeriesInstanceUID=generate_uid(), SOPInstanceUID=generate_uid()
-        )
-        for study in (generate_uid() for _ in range(STUDIES))
+        image(study)
+        for study in (str(generate_uid()) for _ in range(STUDIES))
         for _ in range(IMAGES_EACH)
     ]
 

@@ -1,5 +1,6 @@
 """A whole node with its own archive as the PACS: what a PACS administrator relies on."""
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import generate_uid
 
+from audit.logging import configure_logging
 from audit.store import AuditFilter, query, verify
 from dicom_node.bootstrap import open_database
 from dicom_node.cli.main import main
@@ -21,8 +22,7 @@ from dicom_node.node import Node
 from dicom_node.version import software_commit
 from inference.regions import load_regions
 from storage.index import study_by_uid
-from tests.builders import chest_radiograph
-from tests.nodes import CALLING, dimse_pacs, node_settings, running, send, studies, wait_for
+from tests.nodes import CALLING, dimse_pacs, image, node_settings, running, send, studies, wait_for
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -70,15 +70,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         settings = node_settings(folder, pacs=[dimse_pacs(archive.port)])
         node = stack.enter_context(running(settings))
         yield Place(folder, archive, settings, node)
-
-
-def image(study: str | None = None, **overrides: Any) -> Dataset:
-    return chest_radiograph(
-        StudyInstanceUID=study or generate_uid(),
-        SeriesInstanceUID=generate_uid(),
-        SOPInstanceUID=generate_uid(),
-        **overrides,
-    )
 
 
 def test_a_study_comes_back_as_one_report_in_the_same_study(place: Place, taken_at: Any) -> None:
@@ -227,6 +218,7 @@ def test_operators_can_ask_for_health_metrics_studies_jobs_and_audit(
     wait_for(lambda: len(place.reports(ds.StudyInstanceUID)) == 1)
     config = place.folder / "config.json"
     config.write_text(place.settings.model_dump_json())
+    configure_logging("error", "json", io.StringIO())  # the node's threads log meanwhile
     capsys.readouterr()
 
     assert main(["audit", "list", "--config", str(config), "--json", "--limit", "3"]) == 0

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset, dcmread
-from pydicom.uid import generate_uid
+from pydicom import dcmread
 
 from dicom_node.demo.archive import Archive
 from dicom_node.node import Node
@@ -15,9 +14,8 @@ from storage import jobs
 from storage.jobs import JobRow
 from storage.session import Database
 from storage.states import JobKind, JobState
-from tests.builders import chest_radiograph
 from tests.databases import postgresql_cluster
-from tests.nodes import dimse_pacs, node_settings, running, send, studies, wait_for
+from tests.nodes import dimse_pacs, image, node_settings, running, send, studies, wait_for
 
 IMAGES = 6
 
@@ -39,14 +37,6 @@ class Held:
     def end(self) -> None:
         self._steps[JobKind.ANALYSE] = self._analyse
         self.let_go.set()
-
-
-def image() -> Dataset:
-    return chest_radiograph(
-        StudyInstanceUID=generate_uid(),
-        SeriesInstanceUID=generate_uid(),
-        SOPInstanceUID=generate_uid(),
-    )
 
 
 def states(url: str) -> Counter[JobState]:
