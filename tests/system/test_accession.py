@@ -299,7 +299,7 @@ def test_the_command_line_lists_shows_and_takes_a_word_on_a_one_sided_move(
     with open_database(place.settings) as database, database.reading() as connection:
         row = proposals.get(connection, move.id)
     assert (row.state.value, row.note) == ("rejected", "an add-on view")
-    place.send(*filed(51, "Odd words", ("KNEE",), patient="ODD"))
+    place.send(filed(51, "Odd words", ("KNEE",), patient="ODD"))
     unmapped = [json.loads(line) for line in command("unmapped", "--json").splitlines()]
     assert {"attribute": "StudyDescription", "count": 1, "text": "Odd words"} in unmapped
     assert main(["accession", "accept", str(move.id), "--config", str(place.config)]) == 1
