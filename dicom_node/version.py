@@ -1,14 +1,12 @@
 """What this software calls itself."""
 
+import json
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 MODEL_NAME = "dicom-node"
 """(0008,1090) Manufacturer's Model Name of everything that a node makes."""
-
-COMMIT_FILE = "_commit.txt"
-"""Beside this module in what was built: the commit that it was built from."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -21,25 +19,42 @@ def software_version() -> str:
         return "0"
 
 
-def software_commit(package: Path = Path(__file__).parent) -> str:
-    """Return the git commit that this software was built from, or that is checked out.
+def software_commit(package: Path = Path(__file__).parent, origin: str | None = None) -> str:
+    """Return the git commit that is checked out, or that pip installed from a repository.
 
-    Changes that were not committed do not show. Empty where nothing tells.
+    Changes that were not committed do not show. Empty where nothing tells, as for a released
+    wheel, whose version says it.
 
     Parameters
     ----------
     package : Path
         The folder of this module.
+    origin : str, optional
+        What pip wrote down of where it installed from (``direct_url.json``, PEP 610); read
+        from the installation when left out.
     """
-    built = _text(package / COMMIT_FILE)
-    if _COMMIT.fullmatch(built):
-        return built
     git = package.parent / ".git"
     head = _text(git / "HEAD")
     name = head.removeprefix("ref: ")
     packed = {line[41:]: line[:40] for line in _text(git / "packed-refs").splitlines()}
     commit = head if name == head else _text(git / name) or packed.get(name, "")
+    if not _COMMIT.fullmatch(commit):
+        commit = _installed_from(_origin() if origin is None else origin)
     return commit if _COMMIT.fullmatch(commit) else ""
+
+
+def _origin() -> str:
+    try:
+        return distribution("dicom-node").read_text("direct_url.json") or ""
+    except PackageNotFoundError:
+        return ""
+
+
+def _installed_from(origin: str) -> str:
+    try:
+        return str(json.loads(origin)["vcs_info"]["commit_id"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _text(path: Path) -> str:

@@ -1,6 +1,6 @@
 """DBOS itself, of which a process can hold one: its tables, its start and its end.
 
-Only `storage.work` uses this; ``docs/decisions/0020-dbos-moves-the-work.md`` says what each
+Only `storage.work` uses this; ``docs/decisions/0010-dbos-moves-the-work.md`` says what each
 setting is for.
 """
 

@@ -1,7 +1,7 @@
 """The engine behind a port: it calls a handler for every enqueued (job key, attempt).
 
 DBOS Transact carries the work; nothing outside this module imports it (see
-``docs/decisions/0020-dbos-moves-the-work.md``). What callers may rely on:
+``docs/decisions/0010-dbos-moves-the-work.md``). What callers may rely on:
 
 * `WorkEngine.enqueue` takes part in the caller's transaction: no commit, no work;
 * one enqueued attempt runs at least once and, while nobody crashes, exactly once; after

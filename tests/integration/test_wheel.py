@@ -43,18 +43,6 @@ def test_the_wheel_holds_code_weights_configuration_and_migrations(wheel: Path) 
     assert not any(name.startswith(("tests/", "alembic/")) for name in names)
 
 
-def test_the_wheel_knows_the_commit_that_it_was_built_from(wheel: Path) -> None:
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=wheel.parent / "source",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert zipfile.ZipFile(wheel).read("dicom_node/_commit.txt").decode() == head.stdout
-
-
 def test_the_installed_wheel_finds_its_own_parts(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]

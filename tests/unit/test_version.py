@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.version import COMMIT_FILE, software_commit
+from dicom_node.version import software_commit
 
 COMMIT, OTHER = "a1" * 20, "b2" * 20
 
@@ -24,15 +24,28 @@ COMMIT, OTHER = "a1" * 20, "b2" * 20
         ),
         ({".git/HEAD": "ref: refs/heads/main"}, ""),
         ({".git/HEAD": "damaged"}, ""),
-        ({f"dicom_node/{COMMIT_FILE}": COMMIT, ".git/HEAD": OTHER}, COMMIT),
-        ({f"dicom_node/{COMMIT_FILE}": "", ".git/HEAD": OTHER}, OTHER),
     ],
 )
-def test_the_commit_is_what_was_built_or_else_what_is_checked_out(
+def test_the_commit_is_what_is_checked_out(
     tmp_path: Path, files: dict[str, str], told: str
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content + "\n")
 
-    assert software_commit(tmp_path / "dicom_node") == told
+    assert software_commit(tmp_path / "dicom_node", origin="") == told
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        (f'{{"url": "https://host/node.git", "vcs_info": {{"commit_id": "{COMMIT}"}}}}', COMMIT),
+        ('{"url": "file:///node.whl", "archive_info": {}}', ""),
+        ('{"vcs_info": null}', ""),
+        ("not json", ""),
+    ],
+)
+def test_an_installation_from_a_repository_tells_its_commit(
+    tmp_path: Path, origin: str, told: str
+) -> None:
+    assert software_commit(tmp_path / "dicom_node", origin=origin) == told
