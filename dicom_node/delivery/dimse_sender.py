@@ -36,6 +36,8 @@ _UNREADABLE_ERRORS = (
     EOFError,
     struct_error,
 )
+_BROKEN = (LINK_LOST, TIMED_OUT)
+"""Answers after which nothing more goes over the association."""
 
 
 class DimseSender:
@@ -85,7 +87,15 @@ class DimseSender:
                 for context in assoc.rejected_contexts
                 if context.result == _ABSTRACT_SYNTAX_NOT_SUPPORTED
             }
-            return [self._send_one(assoc, item, accepted, unknown) for item in objects]
+            answers: list[SendStatus] = []
+            for item in objects:
+                broken = bool(answers) and answers[-1].status in _BROKEN
+                answers.append(
+                    _status(item, Outcome.FAILED, LINK_LOST)
+                    if broken  # pynetdicom may not have noticed yet
+                    else self._send_one(assoc, item, accepted, unknown)
+                )
+            return answers
 
     def verify(self) -> None:
         """Ask by C-ECHO whether the destination answers.
