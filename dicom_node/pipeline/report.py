@@ -17,19 +17,18 @@ from audit.store import append
 from dicom_node.config.settings import NodeSettings, ReportProfile
 from dicom_node.pipeline.objects import SHARED, keep_object, keep_report
 from dicom_node.pipeline.part10 import received_file
-from dicom_node.pipeline.reconcile_orders import ReconcileOrders, StudyStanding
+from dicom_node.pipeline.reconcile_orders import ReconcileOrders
 from dicom_node.pipeline.result import read_documents
 from dicom_node.pipeline.subjects import study_subject
+from dicom_node.pipeline.told import Told, told_now, told_of, with_told
 from dicom_node.pipeline.work import Work, analyse_key, deliver_key, deliver_queue
 from dicom_node.report.build import build_sr, overlays_among
 from dicom_node.report.content import (
     Predecessor,
     ReportImage,
-    ReportProposal,
     ReportRequest,
 )
 from dicom_node.report.summary import summary_document
-from inference.accessions import proposal_from_json
 from inference.manifest import Label
 from inference.types import Code
 from storage import jobs
@@ -55,7 +54,7 @@ from storage.reports import (
 )
 from storage.results import results_for
 from storage.session import Database
-from storage.states import JobKind, JobState, ProposalState
+from storage.states import JobKind, JobState
 
 log = structlog.get_logger()
 
@@ -79,7 +78,7 @@ class ReportParts:
     device_serial: str
 
 
-_NOT_JUDGED = StudyStanding()
+_NOTHING = Told()
 
 
 class Overtaken(Transient):
@@ -98,7 +97,7 @@ class _Subject:
     sources: tuple[str, ...]
     """Audit keys of the predictions that the report rests on."""
 
-    standing: StudyStanding = _NOT_JUDGED
+    told: Told = _NOTHING
 
 
 class WriteReport:
@@ -128,7 +127,7 @@ class WriteReport:
                 parts.work.finish(connection, job.key)
             return
         # After the snapshot: what comes in between is in the next revision anyway.
-        subject = self._judged(subject)
+        subject = _telling(subject, told_now(parts.orders.check(job.study_id)))
         revision = subject.study.revision + 1
         now = parts.clock.now()
         requests = {
@@ -143,7 +142,7 @@ class WriteReport:
                 study_id=job.study_id,
                 revision=revision,
                 changes=subject.study.changes,
-                document=summary_document(request),
+                document=with_told(summary_document(request), subject.told),
                 instance_ids=[row.id for row in subject.rows],
                 objects=objects,
                 created_at=now,
@@ -165,9 +164,11 @@ class WriteReport:
         """Build the SR of an existing revision in another profile, with UIDs of its own.
 
         For a destination that refuses the SOP class of its profile. It says what the
-        revision said: of the same images, from the results that there were.
+        revision said: of the same images, from the results that there were, and of the
+        orders what was kept with it, whatever has become of them since.
         """
-        subject = self._judged(self._snapshot(existing.study_id, of=existing))
+        subject = self._snapshot(existing.study_id, of=existing)
+        subject = _telling(subject, told_of(existing.document))
         request = self._request(subject, existing.revision, profile, existing.created_at)
         with self._parts.database.reading() as connection:
             written = report_objects(connection, existing.id, SHARED)
@@ -214,15 +215,6 @@ class WriteReport:
             sources=tuple(f"{r.instance_id}:{r.model_name}" for rs in results.values() for r in rs),
         )
 
-    def _judged(self, subject: _Subject) -> _Subject:
-        """Put the verdicts by the orders in the place of those by the headers alone."""
-        standing = self._parts.orders.check(subject.study.id)
-        images = (
-            replace(image, verdict=standing.verdicts.get(row.id, image.verdict))
-            for row, image in zip(subject.rows, subject.images, strict=True)
-        )
-        return replace(subject, images=tuple(images), standing=standing)
-
     def _request(
         self, subject: _Subject, revision: int, profile: ReportProfile, created_at: datetime
     ) -> ReportRequest:
@@ -235,15 +227,8 @@ class WriteReport:
             images=subject.images,
             labels=parts.labels,
             regions=parts.regions,
-            accessions=subject.standing.accessions,
-            proposals=tuple(
-                ReportProposal(
-                    number=row.id,
-                    accepted=row.state is ProposalState.ACCEPTED,
-                    proposal=proposal_from_json(row.document),
-                )
-                for row in subject.standing.proposals
-            ),
+            accessions=subject.told.accessions,
+            proposals=subject.told.proposals,
             created_at=created_at,
             predecessor=None
             if older is None
@@ -324,6 +309,15 @@ class WriteReport:
                 recorded_at=request.created_at,
             ),
         )
+
+
+def _telling(subject: _Subject, told: Told) -> _Subject:
+    """Put the verdicts by the orders in the place of those by the headers alone."""
+    images = (
+        replace(image, verdict=told.verdicts.get(row.id, image.verdict))
+        for row, image in zip(subject.rows, subject.images, strict=True)
+    )
+    return replace(subject, images=tuple(images), told=told)
 
 
 def _is_analysed(connection: Connection, row: InstanceRow) -> bool:
