@@ -148,15 +148,22 @@ class OrderBook:
             return order
         query = OrderQuery(accession_number=row.accession_number)
         last = rows.lookup(connection, _lookup_key(self._parts.source.name, query))
-        return order if last is not None and last.answered else order.as_stale()
+        fresh = last is not None and last.answered and self._age_s(last) <= self._cache_s
+        return order if fresh else order.as_stale()
 
     def _due(self, key: str) -> bool:
         with self._parts.database.reading() as connection:
             last = rows.lookup(connection, key)
         if last is None:
             return True
-        wait_s = self._parts.settings.worklist_cache_s if last.answered else _RETRY_S
-        return (self._parts.clock.now() - last.asked_at).total_seconds() >= wait_s
+        return self._age_s(last) >= (self._cache_s if last.answered else _RETRY_S)
+
+    @property
+    def _cache_s(self) -> float:
+        return self._parts.settings.worklist_cache_s
+
+    def _age_s(self, last: rows.Lookup) -> float:
+        return (self._parts.clock.now() - last.asked_at).total_seconds()
 
     def _note(self, keys: Sequence[str], at: datetime, *, answered: bool) -> None:
         with self._parts.database.transaction() as connection:
