@@ -30,8 +30,8 @@ MESSAGES = {"ORM": "O01", "OMI": "O23", "OMG": "O19"}
 
 _STATES = {
     **dict.fromkeys(("NW", "RO", "RF", "CH", "PA"), OrderState.SCHEDULED),
-    **dict.fromkeys(("XO", "XX", "XR", "RU", "SC", "SN", "NA"), OrderState.CHANGED),
-    **dict.fromkeys(("CA", "OC", "CR", "DC", "OD", "DR", "RP", "RQ"), OrderState.CANCELLED),
+    **dict.fromkeys(("XO", "XX", "XR", "SC", "SN", "NA"), OrderState.CHANGED),
+    **dict.fromkeys(("CA", "OC", "CR", "DC", "OD", "DR", "RP", "RQ", "RU"), OrderState.CANCELLED),
 }
 """HL7 Table 0119; what is not here asks for nothing (holds, refusals, queries)."""
 

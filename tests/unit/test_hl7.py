@@ -71,6 +71,8 @@ def test_a_general_order_says_the_same_in_other_fields(kind: str) -> None:
         ("CA", "", OrderState.CANCELLED),
         ("OC", "", OrderState.CANCELLED),
         ("DC", "", OrderState.CANCELLED),
+        ("RQ", "", OrderState.CANCELLED),
+        ("RU", "", OrderState.CANCELLED),
     ],
 )
 def test_the_order_control_decides_the_state(control: str, status: str, state: OrderState) -> None:
