@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from inference.accessions import (
     AccessionRef,
@@ -11,10 +12,12 @@ from inference.accessions import (
     ProposalKind,
     Standing,
 )
+from inference.orders import Side
 from inference.regions import RegionMap
-from inference.types import ImageVerdict
+from inference.types import ImageVerdict, Verdict
 
 _SIDE = "The side tagged is not the side ordered (sides are read from tags, never from the pixels)."
+_SIDE_NAMES = {Side.LEFT: "left", Side.RIGHT: "right"}
 _COUNTED = (
     (Standing.MISMATCH, "does not show what was ordered", "do not show what was ordered"),
     (
@@ -64,6 +67,18 @@ def image_sentence(
     if side_differs:
         said.append(_SIDE)
     return " ".join(said)
+
+
+def of_other_side(verdict: ImageVerdict, tagged: Side, ordered: Side) -> ImageVerdict:
+    """Return the verdict on an image tagged with the other side: no match is certain."""
+    if verdict.verdict is not Verdict.MATCH:
+        return verdict
+    sides = f"The side tagged is {_SIDE_NAMES[tagged]}, the side ordered is {_SIDE_NAMES[ordered]}."
+    return replace(
+        verdict,
+        verdict=Verdict.UNCERTAIN,
+        reason=f"{verdict.reason.removesuffix('Match.')}{sides} Please look.",
+    )
 
 
 def accession_sentence(

@@ -16,7 +16,12 @@ for in its pixels.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from inference.accession_words import accession_sentence, image_sentence, proposal_sentence
+from inference.accession_words import (
+    accession_sentence,
+    image_sentence,
+    of_other_side,
+    proposal_sentence,
+)
 from inference.accessions import (
     AccessionVerdict,
     FiledImage,
@@ -72,7 +77,12 @@ def reconcile(
         _judge(image, known[image.accession], regions)
         for image in sorted(images, key=_reading_order)
     ]
-    moves = _moves(judged, known, regions, options)
+    targets = {
+        key: fulfilling
+        for key, accession in sorted(known.items())
+        if accession.ref.accession_number and (fulfilling := _fulfilling(accession, regions))
+    }
+    moves = _moves(judged, known, targets, options)
     proposals = tuple(
         Proposal(
             kind=kind,
@@ -86,6 +96,7 @@ def reconcile(
         _accession_verdict(
             accession,
             [each for each in judged if each.image.accession == key],
+            frozenset[str]().union(*(targets[other] for other in targets if other != key)),
             moves,
             regions,
         )
@@ -173,15 +184,10 @@ def _fulfilling(accession: OrderedAccession, regions: RegionMap) -> frozenset[st
 def _moves(
     judged: Sequence[_Judged],
     known: dict[str, OrderedAccession],
-    regions: RegionMap,
+    targets: dict[str, frozenset[str]],
     options: Options,
 ) -> list[Move]:
     """Return where images most probably belong, of those that belong elsewhere."""
-    targets = {
-        key: fulfilling
-        for key, accession in sorted(known.items())
-        if accession.ref.accession_number and (fulfilling := _fulfilling(accession, regions))
-    }
     candidates = [_candidate(each, known, targets) for each in judged]
     assigned = assign(candidates, list(targets), options)
     moves = []
@@ -245,22 +251,27 @@ def _candidate(
 def _accession_verdict(
     accession: OrderedAccession,
     judged: Sequence[_Judged],
+    elsewhere: frozenset[str],
     moves: Sequence[Move],
     regions: RegionMap,
 ) -> AccessionVerdict:
+    """Judge an accession; `elsewhere` are the regions that other orders ask for."""
     missing, complete = _completeness(accession, judged, regions)
     moving = {move.image.sop_instance_uid for move in moves if move.target is not None}
     images = []
     for each in judged:
         standing = each.standing
         leaves = each.image.ref.sop_instance_uid in moving
-        if standing is Standing.MISMATCH and complete and not leaves:
+        wanted = leaves or elsewhere & each.image.seen.present
+        if standing is Standing.MISMATCH and complete and not wanted:
             standing = Standing.EXTRA
         images.append(
             ImageStanding(
                 image=each.image.ref,
                 standing=standing,
-                verdict=each.verdict,
+                verdict=of_other_side(each.verdict, each.image.laterality, accession.laterality)
+                if each.side_differs
+                else each.verdict,
                 side_differs=each.side_differs,
                 sentence=image_sentence(
                     each.verdict, standing, each.side_differs, accession.cancelled

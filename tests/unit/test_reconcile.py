@@ -13,12 +13,13 @@ from inference.accessions import (
 from inference.assignment import Options
 from inference.orders import Side
 from inference.reconcile import parts, reconcile
-from inference.types import Expectation, ExpectationSource
+from inference.types import Expectation, ExpectationSource, Verdict
 from inference.verify import Seen
 from tests.accessions import TABLE, image, ordered, saw
 
 KNEE = ordered("A", "KNEE")
 ANKLE = ordered("B", "ANKLE")
+CHEST = ordered("C", "CHEST")
 
 
 def test_two_images_that_changed_places_are_one_swap_that_names_both() -> None:
@@ -254,3 +255,29 @@ def test_verdicts_and_proposals_survive_json() -> None:
         assert accession_from_json(accession_to_json(verdict)) == verdict
     for proposal in result.proposals:
         assert proposal_from_json(proposal_to_json(proposal)) == proposal
+
+
+def test_the_verdict_of_an_image_of_the_other_side_is_uncertain_and_names_both_sides() -> None:
+    right = ordered("A", "KNEE", side=Side.RIGHT)
+    (verdict,) = reconcile(
+        [right], [image("1", right, saw(KNEE=0.95), side=Side.LEFT)], TABLE
+    ).accessions
+    found = verdict.images[0].verdict
+    assert found.verdict is Verdict.UNCERTAIN
+    assert "The side tagged is left, the side ordered is right" in found.reason
+    assert "Match." not in found.reason
+    assert verdict.images[0].sentence.count("The side tagged") == 1
+
+
+def test_what_a_sibling_order_asks_for_is_not_called_something_that_nobody_ordered() -> None:
+    filed = [
+        image("1", KNEE, saw(KNEE=0.95), number=1),
+        image("2", KNEE, saw(CHEST=0.97), number=2),
+        image("3", CHEST, saw(CHEST=0.98), number=1),
+    ]
+    options = Options(least_margin=50.0)
+    result = reconcile([KNEE, CHEST], filed, TABLE, options)
+    assert all(move.target is None for p in result.proposals for move in p.moves)
+    knee = next(a for a in result.accessions if a.accession.accession_number == "A")
+    assert knee.images[1].standing is Standing.MISMATCH
+    assert "nobody ordered" not in knee.sentence
