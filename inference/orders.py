@@ -64,10 +64,18 @@ class Order:
     """
 
     accession_number: str
+    """Empty only in a cancel that names its order by placer or filler number alone."""
+
     issuer: str = ""
     """Issuer of Accession Number (PS3.3 Section 10.14), as ``storage.filing`` joins it."""
 
     requested_procedure_id: str = ""
+    placer_number: str = ""
+    """The number that HL7 messages give it where it was placed (ORC-2); a cancel may name it."""
+
+    filler_number: str = ""
+    """The same of where it is carried out (ORC-3)."""
+
     patient: PatientKey
     source: ExpectationSource
     provenance: Provenance = Provenance()

@@ -13,6 +13,7 @@ from audit.clock import Clock
 from audit.errors import PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, OrderedBy
+from dicom_node.orders.cancels import cancelled_by, is_cancel
 from dicom_node.orders.ports import OrderSource
 from inference.orders import Order, OrderQuery, PatientKey, content_of, order_from_json
 from inference.orders import order_to_json as to_json
@@ -55,6 +56,11 @@ class OrderBook:
         """Keep notices of orders; whoever waits for a changed one is told.
 
         Returns how many said something new. See `OrderSink.keep`.
+
+        Raises
+        ------
+        NothingToCancel
+            See `cancels.cancelled_by`; nothing was kept.
         """
         return self._keep(orders, tell=True)
 
@@ -113,7 +119,7 @@ class OrderBook:
         if not orders:
             return new
         with self._parts.database.transaction() as connection:
-            for order in orders:
+            for order in (each for told in orders for each in self._meant(connection, told)):
                 kept = rows.keep_order(connection, self._row(order))
                 if kept.kept in (rows.Kept.NEW, rows.Kept.CHANGED):
                     new += 1
@@ -122,6 +128,14 @@ class OrderBook:
         for order in orders:
             self._parts.metrics.count("orders_kept_total", source=order.source.value)
         return new
+
+    def _meant(self, connection: Connection, told: Order) -> tuple[Order, ...]:
+        """Return what to keep of a notice: itself, or of a cancel the orders that it means."""
+        if not is_cancel(told):
+            return (told,)
+        patient = told.patient
+        known = rows.orders_of_patient(connection, patient.patient_id, patient.issuer)
+        return cancelled_by(told, [order_from_json(row.document) for row in known])
 
     def _row(self, order: Order) -> rows.NewOrder:
         from_worklist = order.source is ExpectationSource.WORKLIST

@@ -15,6 +15,7 @@ from dicom_node.orders.hl7_fields import (
     codes_of,
     groups_of,
     identities_of,
+    numbers_of,
     patient_of,
     scheduled_day,
 )
@@ -86,12 +87,21 @@ def orders_of_message(
     """
     check_header(message, settings)
     reader = _Reader(message, patient_of(message, settings), settings, regions, received_at)
-    found: dict[tuple[str, str, str], Order] = {}
+    found: dict[tuple[str, ...], Order] = {}
     for group in groups_of(message):
         for order in reader.orders(group):
-            key = (order.accession_number, order.issuer, order.requested_procedure_id)
+            key = _key(order)
             found[key] = _joined(found[key], order) if key in found else order
-    return tuple(found.values())
+    # A message that replaces an order cancels the old before it places the new.
+    return tuple(sorted(found.values(), key=lambda each: each.state is not OrderState.CANCELLED))
+
+
+def _key(order: Order) -> tuple[str, ...]:
+    """Return what the parts of one order share; a cancel may have its numbers only."""
+    key = (order.accession_number, order.issuer, order.requested_procedure_id)
+    if order.requested_procedure_id or order.state is not OrderState.CANCELLED:
+        return key
+    return (*key, order.placer_number, order.filler_number)
 
 
 def _joined(one: Order, other: Order) -> Order:
@@ -129,11 +139,16 @@ class _Reader:
             return  # a change of something else: what was ordered stays as it is known
         sides = (group.obr.text(15, part) for part in (4, 5, 6)) if group.obr is not None else ()
         expected = procedure_expectation(codes, (), ExpectationSource.HL7, self.regions)
-        for accession, issuer, procedure_id, study_uid in identities_of(group, self.settings):
+        cancels = state is OrderState.CANCELLED
+        placer, filler = numbers_of(group)
+        named = identities_of(group, self.settings, cancels=cancels)
+        for accession, issuer, procedure_id, study_uid in named:
             yield Order(
                 accession_number=accession,
                 issuer=issuer,
                 requested_procedure_id=procedure_id,
+                placer_number=placer,
+                filler_number=filler,
                 patient=self.patient,
                 source=ExpectationSource.HL7,
                 provenance=self._provenance(group),

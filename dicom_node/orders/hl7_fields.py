@@ -10,6 +10,9 @@ from dicom_node.orders.items import LONGEST_ID, LONGEST_NUMBER, day_of, valid_ui
 from inference.orders import PatientKey
 from inference.types import Code
 
+_ORDER_NUMBERS = frozenset({"ORC-2", "ORC-3", "OBR-2", "OBR-3"})
+"""Where the numbers of an order are; a site may use one of them as accession number."""
+
 
 @dataclass(slots=True)
 class Group:
@@ -85,11 +88,25 @@ def codes_of(group: Group) -> tuple[Code, ...]:
     return tuple(found)
 
 
-def identities_of(group: Group, settings: Hl7Settings) -> Iterable[tuple[str, str, str, str]]:
+def numbers_of(group: Group) -> tuple[str, str]:
+    """Return the placer's and the filler's number of the order: ORC-2 and 3, OBR-2 and 3."""
+    told = [
+        next((s.text(field) for s in (group.orc, group.obr) if s is not None and s.text(field)), "")
+        for field in (2, 3)
+    ]
+    for number in told:
+        _check_text(number, LONGEST_ID, "the placer's or filler's number")
+    return told[0], told[1]
+
+
+def identities_of(
+    group: Group, settings: Hl7Settings, *, cancels: bool = False
+) -> Iterable[tuple[str, str, str, str]]:
     """Return accession number, issuer, procedure id and Study Instance UID, each set once.
 
     Where no procedure id is told, the order's own number stands for it: two orders of one
-    accession stay two, and a cancel finds the one it means.
+    accession stay two. A cancel has no procedure id but what it tells, and an accession number
+    only where it is no placer or filler number that stands in for one; see `cancels`.
 
     Raises
     ------
@@ -99,8 +116,10 @@ def identities_of(group: Group, settings: Hl7Settings) -> Iterable[tuple[str, st
     found: dict[tuple[str, str, str], str] = {}
     steps: list[Segment | None] = [*group.ipcs] or [None]
     for ipc in steps:
-        accession, issuer = _accession(group, ipc, settings)
-        places = [(ipc, 2), (group.obr, 19), (group.orc, 2), (group.obr, 2), (group.orc, 3)]
+        accession, issuer = _accession(group, ipc, settings, cancels=cancels)
+        places = [(ipc, 2), (group.obr, 19)]
+        if not cancels:
+            places += [(group.orc, 2), (group.obr, 2), (group.orc, 3)]
         procedure = next((s.text(n) for s, n in places if s is not None and s.text(n)), "")
         _check_text(procedure, LONGEST_NUMBER, "the requested procedure id")
         uid = valid_uid(ipc.text(3)) if ipc is not None else ""
@@ -111,17 +130,23 @@ def identities_of(group: Group, settings: Hl7Settings) -> Iterable[tuple[str, st
     return [(*key, uid) for key, uid in found.items()]
 
 
-def _accession(group: Group, ipc: Segment | None, settings: Hl7Settings) -> tuple[str, str]:
+def _accession(
+    group: Group, ipc: Segment | None, settings: Hl7Settings, *, cancels: bool
+) -> tuple[str, str]:
     segments = {"IPC": ipc, "OBR": group.obr, "ORC": group.orc}
     for name in settings.accession_fields:
         segment, number = segments[name[:3]], int(name[4:])
         if segment is None or not segment.text(number):
             continue
+        if cancels and name in _ORDER_NUMBERS and name != settings.accession_fields[0]:
+            return "", ""  # it finds its order by that number
         accession = segment.text(number)
         issuer = _issuer([segment.text(number, part) for part in (2, 3)], settings)
         _check_text(accession, LONGEST_NUMBER, "the accession number")
         _check_text(issuer, LONGEST_ID, "the issuer of the accession number")
         return accession, issuer
+    if cancels and any(numbers_of(group)):
+        return "", ""
     raise Hl7Refused("none of hl7.accession_fields holds an accession number", error=101)
 
 

@@ -11,6 +11,7 @@ from audit.errors import NodeError
 from audit.metrics import Metrics
 from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.ack import acknowledgement
+from dicom_node.orders.cancels import NothingToCancel
 from dicom_node.orders.er7 import Hl7Refused, Message, check_charset, head_of, read
 from dicom_node.orders.hl7 import orders_of_message
 from dicom_node.orders.ports import OrderSink
@@ -67,6 +68,8 @@ class Hl7Inbox:
             self._keep(message, body)
         except Hl7Refused as refusal:
             problem = refusal
+        except NothingToCancel as unknown:
+            problem = Hl7Refused(str(unknown), error=204)
         except NodeError as error:
             problem = _not_now(error.code)
         except Exception:

@@ -39,5 +39,7 @@ class OrderSink(Protocol):
         ------
         DatabaseAway
             Nothing was kept; the sender must try again.
+        NothingToCancel
+            Nothing was kept; a cancel names an order that is not known.
         """
         ...

@@ -10,13 +10,21 @@ from sqlalchemy import Connection
 from audit.errors import PeerUnreachable
 from audit.metrics import NullMetrics
 from dicom_node.config.accession import AccessionSettings
+from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.book import BookParts, OrderBook
-from inference.orders import Order, OrderQuery, PatientKey
+from dicom_node.orders.cancels import NothingToCancel
+from dicom_node.orders.er7 import read
+from dicom_node.orders.hl7 import orders_of_message
+from dicom_node.orders.inbox import Hl7Inbox, InboxParts
+from inference.orders import Order, OrderQuery, PatientKey, order_from_json
+from inference.regions import load_regions
 from inference.types import ExpectationSource
-from storage.orders import KeptOrder
+from storage.orders import KeptOrder, orders_of_patient
 from storage.session import Database
+from tests.hl7 import answer_code, fields, order_message
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+TABLE = load_regions()
 PATIENT = PatientKey(patient_id="P1")
 
 
@@ -119,3 +127,121 @@ def test_an_order_that_left_the_worklist_is_fresh_while_the_answer_is(shelf: She
     assert shelf.stale() == {"A1": False}
     shelf.clock.moment += timedelta(hours=5)
     assert shelf.stale() == {"A1": True}
+
+
+def hear(shelf: Shelf, message: str, **settings: object) -> None:
+    """Keep what a message says of orders."""
+    chosen = Hl7Settings.model_validate(settings)
+    shelf.clock.moment += timedelta(minutes=1)
+    told = orders_of_message(
+        read(message.encode(), chosen.charset), chosen, TABLE, shelf.clock.now()
+    )
+    shelf.book.keep(told)
+
+
+def states(shelf: Shelf) -> dict[tuple[str, str], str]:
+    with shelf.database.reading() as connection:
+        rows = orders_of_patient(connection, "P1", "HOSP")
+        found = [order_from_json(row.document) for row in rows]
+    return {(o.accession_number, o.requested_procedure_id): o.state.value for o in found}
+
+
+def cancel_by_number(control: str = "CA", number: str = "A1", **changes: Any) -> str:
+    """Return an OMI cancel that holds ORC alone."""
+    whole = order_message(control=control, accession=number, message_id="M9", **changes)
+    return whole[: whole.index("OBR|")]
+
+
+def test_a_cancel_without_procedure_id_finds_the_order_that_had_one(shelf: Shelf) -> None:
+    hear(shelf, order_message())
+    hear(shelf, order_message(control="CA", procedure_id="", procedure="", message_id="M2"))
+
+    assert states(shelf) == {("A1", "RP1"): "cancelled"}
+    assert shelf.told == ["A1", "A1"], "whoever waits for the order is told"
+
+
+def test_a_cancel_with_a_procedure_id_finds_the_order_that_had_none(shelf: Shelf) -> None:
+    hear(shelf, order_message(procedure_id=""))
+    hear(shelf, order_message(control="CA", message_id="M2"))
+
+    assert states(shelf) == {("A1", "PL-A1"): "cancelled"}
+
+
+def test_a_cancel_without_any_number_of_its_order_cancels_the_accession(shelf: Shelf) -> None:
+    hear(shelf, order_message(procedure_id="RP1"))
+    hear(shelf, order_message(procedure_id="RP2", message_id="M2"))
+    hear(shelf, order_message(accession="A2", message_id="M3"))
+    hear(shelf, order_message(patient="P1^^^OTHER^MR", message_id="M4", procedure_id="RP4"))
+    bare = order_message(control="CA", procedure_id="", procedure="", message_id="M5")
+    hear(shelf, bare.replace("PL-A1^RIS", "").replace("FI-A1^RIS", ""))
+
+    assert states(shelf) == {
+        ("A1", "RP1"): "cancelled",
+        ("A1", "RP2"): "cancelled",
+        ("A2", "RP1"): "scheduled",
+    }
+
+
+def test_a_cancel_by_number_spares_the_other_order_of_its_accession(shelf: Shelf) -> None:
+    for number in ("1", "2"):
+        text = order_message(procedure_id=f"RP{number}", message_id=f"M{number}")
+        hear(shelf, text.replace("L-A1", f"L-{number}").replace("I-A1", f"I-{number}"))
+    gone = order_message(control="CA", procedure_id="", procedure="", message_id="M3")
+    hear(shelf, gone.replace("L-A1", "L-2").replace("I-A1", "I-2"))
+
+    assert states(shelf) == {("A1", "RP1"): "scheduled", ("A1", "RP2"): "cancelled"}
+
+
+def test_a_cancel_that_holds_orc_alone_finds_the_order_by_its_number(shelf: Shelf) -> None:
+    hear(shelf, order_message())
+    hear(shelf, order_message(accession="A2", message_id="M2"))
+    hear(shelf, cancel_by_number())
+
+    assert states(shelf) == {("A1", "RP1"): "cancelled", ("A2", "RP1"): "scheduled"}
+
+
+def test_a_cancel_by_a_number_that_nobody_knows_is_an_error(shelf: Shelf) -> None:
+    hear(shelf, order_message())
+    for stranger in (cancel_by_number(number="A9"), cancel_by_number(patient="P2^^^HOSP^MR")):
+        with pytest.raises(NothingToCancel):
+            hear(shelf, stranger)
+
+    assert states(shelf) == {("A1", "RP1"): "scheduled"}
+
+
+def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None:
+    inbox = Hl7Inbox(
+        InboxParts(
+            settings=Hl7Settings(),
+            regions=TABLE,
+            sink=shelf.book,
+            database=shelf.database,
+            clock=shelf.clock,
+            metrics=NullMetrics(),
+        )
+    )
+
+    unknown = inbox.take(cancel_by_number().encode(), "127.0.0.1")
+    inbox.take(order_message().encode(), "127.0.0.1")
+    known = inbox.take(cancel_by_number().encode(), "127.0.0.1")
+
+    assert (answer_code(unknown), answer_code(known)) == ("AE", "AA")
+    assert fields(unknown, "ERR")[3] == "204^Unknown key identifier^HL70357"
+    assert states(shelf) == {("A1", "RP1"): "cancelled"}
+
+
+def test_a_cancel_of_an_accession_that_nobody_knows_is_kept(shelf: Shelf) -> None:
+    """Its order may have been placed before the node listened."""
+    hear(shelf, order_message(control="CA"))
+    hear(shelf, cancel_by_number(number="A2"), accession_fields=["ORC-3"])
+
+    assert states(shelf) == {("A1", "RP1"): "cancelled", ("FI-A2", ""): "cancelled"}
+
+
+def test_a_replaced_order_is_cancelled_and_the_new_one_stands(shelf: Shelf) -> None:
+    hear(shelf, order_message(procedure_id=""))
+    old = order_message(control="RU", procedure_id="", procedure="", message_id="M2")
+    new = order_message(control="RO", procedure_id="").replace("L-A1", "L-2")
+    hear(shelf, old + new[new.index("ORC|") :])
+
+    assert states(shelf) == {("A1", "PL-A1"): "cancelled", ("A1", "PL-2"): "scheduled"}

@@ -72,7 +72,8 @@ def taken(body: bytes) -> bytes:
         message = read(body, RULES.charset)
         for order in orders_of_message(message, RULES, TABLE, NOW):
             assert order_from_json(order_to_json(order)) == order
-            assert 0 < len(order.accession_number) <= 64
+            assert len(order.accession_number) <= 64
+            assert order.accession_number or order.placer_number or order.filler_number
             assert order.accession_number.isprintable()
             assert order.patient.patient_id
     except Hl7Refused as refused:
