@@ -92,6 +92,8 @@ class WorklistSource:
     def fetch(self) -> tuple[Order, ...]:
         """Return the orders of the days around today; waits as long as the queries may take.
 
+        Each day and modality is a query of its own, so that `maximum_matches` is for a day.
+
         Raises
         ------
         PeerUnreachable
@@ -102,8 +104,9 @@ class WorklistSource:
         today = self._clock.now().date()
         first, last = self._days(today)
         questions = [
-            WorklistKeys(modality=modality, first_day=first, last_day=last)
+            WorklistKeys(modality=modality, first_day=day, last_day=day)
             for modality in self._settings.modalities
+            for day in (first + timedelta(days=n) for n in range((last - first).days + 1))
         ]
         return self._put(questions, self._wanted(OrderQuery(), today))
 

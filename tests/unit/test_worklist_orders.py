@@ -136,6 +136,31 @@ def test_a_peer_is_left_alone_after_failures_and_tried_by_one_after_its_rest() -
     assert [breaker.may_ask(), breaker.may_ask()] == [True, True]
 
 
+class Busy:
+    """A worklist with as many items each day as one query may match."""
+
+    def __init__(self) -> None:
+        self.asked: list[WorklistKeys] = []
+
+    def find(self, keys: WorklistKeys) -> tuple[Dataset, ...]:
+        self.asked.append(keys)
+        day = f"{keys.first_day:%Y%m%d}"
+        return (worklist_item(accession=f"{keys.modality}-{day}", modality=keys.modality, day=day),)
+
+
+def test_the_days_around_today_are_fetched_one_by_one() -> None:
+    busy = Busy()
+    made = WorklistSource(
+        busy, worklist_settings(104, days_after=2), TABLE, SystemClock(), NullMetrics()
+    )
+
+    found = made.fetch()
+    made.close()
+
+    assert len(busy.asked) == len(found) == 2 * 4
+    assert all(keys.first_day == keys.last_day for keys in busy.asked)
+
+
 class Broken:
     """A worklist whose answers provoke an error that is not ours."""
 
