@@ -91,6 +91,10 @@ class FiledImage:
     expected: Expectation | None = None
     """What its own header says, for an accession whose order is known from headers alone."""
 
+    settled: str | None = None
+    """`AccessionRef.key` of where a person has agreed that it belongs, known here or not:
+    it is taken for filed there when others are moved, and never moves itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageStanding:

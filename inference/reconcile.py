@@ -13,7 +13,7 @@ Sides are compared tag against order only. Which side an image really shows is n
 for in its pixels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from inference.accession_words import (
@@ -56,6 +56,7 @@ def reconcile(
     images: Iterable[FiledImage],
     regions: RegionMap,
     options: Options | None = None,
+    refused: Callable[[Move], bool] = lambda _: False,
 ) -> Reconciliation:
     """Compare a patient's images with the patient's orders.
 
@@ -70,6 +71,8 @@ def reconcile(
         The table of regions.
     options : Options, optional
         What is believed beforehand.
+    refused : callable, optional
+        Whether a person has decided on a move already: it is in no proposal then.
     """
     options = options or Options()
     known = {accession.ref.key: accession for accession in accessions}
@@ -90,7 +93,7 @@ def reconcile(
             margin=min(move.margin for move in group),
             sentence=proposal_sentence(kind, group, regions),
         )
-        for kind, group in grouped(moves)
+        for kind, group in grouped([move for move in moves if not refused(move)])
     )
     verdicts = tuple(
         _accession_verdict(
@@ -223,7 +226,8 @@ def _candidate(
 ) -> Candidate:
     image, seen = each.image, each.image.seen
     origin = known[image.accession]
-    filed = image.accession if image.accession in targets else NOWHERE
+    held = image.accession if image.settled is None else image.settled
+    filed = held if held in targets else NOWHERE
     nobodys = not origin.ref.accession_number or origin.cancelled
     doubted = each.standing in (Standing.MISMATCH, Standing.UNCERTAIN)
     movable = seen.ran and not seen.not_ours and bool(seen.ranked)
@@ -239,7 +243,7 @@ def _candidate(
     return Candidate(
         key=image.ref.sop_instance_uid,
         filed=filed,
-        locked=not (movable and knowable and (nobodys or doubted)),
+        locked=image.settled is not None or not (movable and knowable and (nobodys or doubted)),
         fits=fits,
         best=seen.ranked[0].probability if seen.ranked else 0.0,
         sides_differ=frozenset(

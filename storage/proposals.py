@@ -200,6 +200,13 @@ def of_study(connection: Connection, study_id: int) -> list[ProposalRow]:
     return _rows(connection.execute(statement))
 
 
+def decided_of(connection: Connection, patient_fk: int) -> list[ProposalRow]:
+    """Return the proposals of a patient that a person has decided, the oldest first."""
+    decided = [str(state) for state in (ProposalState.ACCEPTED, ProposalState.REJECTED)]
+    statement = _proposals().where(Proposal.patient_fk == patient_fk, Proposal.state.in_(decided))
+    return _rows(connection.execute(statement.order_by(Proposal.id)))
+
+
 def studies_of(connection: Connection, proposal_id: int) -> list[int]:
     """Return the ids of the studies that a proposal speaks of."""
     statement = (

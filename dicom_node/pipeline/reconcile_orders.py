@@ -20,6 +20,7 @@ from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings
 from dicom_node.notify.begin import Announcer
 from dicom_node.orders.book import OrderBook
+from dicom_node.pipeline.decided import decisions_of, move_parts, proposal_document
 from dicom_node.pipeline.gathering import Gathered, gathered, queries_for
 from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import (
@@ -30,12 +31,10 @@ from dicom_node.pipeline.patient_images import (
 )
 from dicom_node.pipeline.work import Work
 from inference.accessions import (
-    AccessionRef,
     AccessionVerdict,
     Proposal,
     Reconciliation,
     accession_to_json,
-    proposal_to_json,
 )
 from inference.assignment import Options
 from inference.manifest import Label
@@ -135,10 +134,23 @@ class ReconcileOrders:
                 lock_patient(connection, seen.patient.id)
                 if self._is_current(connection, seen):
                     found = gathered(connection, seen, parts.book, parts.settings)
-                    result = reconcile(found.accessions, found.images, parts.regions, parts.options)
+                    result = self._reconciled(connection, seen, found)
                     self._keep(connection, seen, found, result, None if reported else study_id)
                     return self._standing(connection, seen, found, result, study_id)
         raise PatientBusy("images of the patient kept coming while they were compared")
+
+    def _reconciled(
+        self, connection: Connection, seen: PatientImages, found: Gathered
+    ) -> Reconciliation:
+        parts = self._parts
+        decisions = decisions_of(proposals.decided_of(connection, seen.patient.id))
+        return reconcile(
+            found.accessions,
+            decisions.settled(found),
+            parts.regions,
+            parts.options,
+            refused=lambda move: decisions.refused(move, found),
+        )
 
     def _is_current(self, connection: Connection, seen: PatientImages) -> bool:
         known = {study.id for study in seen.studies}
@@ -239,7 +251,7 @@ class ReconcileOrders:
                 kind=proposal.kind.value,
                 patient_fk=seen.patient.id,
                 study_ids=found.studies_of_proposal(proposal),
-                document=proposal_to_json(proposal),
+                document=proposal_document(proposal, found),
                 now=now,
             )
             if became is not Proposed.KNOWN:
@@ -292,19 +304,10 @@ class ReconcileOrders:
 def proposal_key(patient: int, proposal: Proposal, found: Gathered) -> str:
     """Return the key of a proposal: its moves, and what was ordered on both sides.
 
-    A proposal that a person rejected comes again only where the orders became others.
+    Moves that a person rejected come again only where the orders became others.
     """
 
-    def side(accession: AccessionRef | None) -> list[str]:
-        if accession is None:
-            return []
-        name = accession.accession_number or accession.key
-        return [name, *found.ordered(accession.key)]
-
-    moves = sorted(
-        [str(move.image.instance_id), *side(move.origin), "->", *side(move.target)]
-        for move in proposal.moves
-    )
+    moves = sorted(move_parts(move, found) for move in proposal.moves)
     return hashlib.sha256(json.dumps([patient, proposal.kind.value, moves]).encode()).hexdigest()
 
 

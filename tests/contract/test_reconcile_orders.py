@@ -542,3 +542,61 @@ def test_a_correction_that_cannot_be_made_is_refused_before_anything_is_decided(
         bench.correct.accept(row.id, actor="anna")
     assert [each.id for each in bench.open_proposals()] == [row.id]
     assert bench.correct.reject(row.id, actor="anna").mended is None
+
+
+def moved_images(rows: list[Any]) -> list[list[int]]:
+    return [[move["image"]["instance_id"] for move in row.document["moves"]] for row in rows]
+
+
+def misfiled(bench: Bench) -> tuple[int, str]:
+    bench.book.keep((order("A", "KNEE"), order("B", "ANKLE")))
+    study = generate_uid()
+    return bench.image("ANKLE", study=study, AccessionNumber="A"), study
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_move_that_was_decided_is_not_proposed_again_when_another_image_comes(
+    bench: Bench, accepted: bool
+) -> None:
+    knee, uid = misfiled(bench)
+    bench.check(knee)
+    [first] = bench.open_proposals()
+    (bench.decide.accept if accepted else bench.decide.reject)(first.id, actor="anna")
+
+    bench.image("ANKLE", study=uid, AccessionNumber="A")
+    bench.check(knee)
+
+    [[decided]] = moved_images([first])
+    [[fresh]] = moved_images(bench.open_proposals())
+    assert fresh != decided, "only the image that came is proposed"
+
+
+def test_images_of_an_accepted_swap_stay_out_of_what_is_proposed_for_the_next(
+    bench: Bench,
+) -> None:
+    study = generate_uid()
+    knee = {"study": study, "AccessionNumber": "A", "StudyDescription": "XR KNEE"}
+    row = bench.image("ANKLE", **knee)
+    bench.image("KNEE", AccessionNumber="B", StudyDescription="XR ANKLE")
+    bench.check(row)
+    [swap] = bench.open_proposals()
+    bench.decide.accept(swap.id, actor="anna")
+
+    bench.image("ANKLE", **knee)
+    bench.check(row)
+
+    [[one, other]] = moved_images([swap])
+    [[fresh]] = moved_images(bench.open_proposals())
+    assert fresh not in (one, other)
+
+
+def test_an_accepted_move_holds_when_its_order_is_cancelled(bench: Bench) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [first] = bench.open_proposals()
+    bench.decide.accept(first.id, actor="anna")
+    later = NOW + timedelta(minutes=1)
+    bench.book.keep((order("B", "ANKLE", state=OrderState.CANCELLED, received_at=later),))
+    bench.book.keep((order("C", "ANKLE"),))
+    bench.check(knee)
+    assert bench.open_proposals() == []
