@@ -90,6 +90,10 @@ class Order:
     matched_words: tuple[str, ...] = ()
     """Entries of the mapping table that matched; never the free text itself."""
 
+    texts: tuple[str, ...] = ()
+    """What the procedure is called, without a code, where the table finds no region in it;
+    for whoever keeps the table. A few, cut to what is kept."""
+
     state: OrderState = OrderState.SCHEDULED
     study_instance_uid: str = ""
     """Known before the images: worklist items and OMI messages carry it."""

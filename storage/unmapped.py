@@ -18,15 +18,15 @@ class SeenText:
     ``worklist`` or ``hl7``."""
 
     text: str
-    """Of orders: the code, as ``value^meaning^scheme``."""
+    """Of orders: the code, as ``value^meaning^scheme``; words that came without a code."""
 
     count: int
     """Images, or orders, that bear it."""
 
 
 def seen_texts(connection: Connection) -> list[SeenText]:
-    """Return every description of the images, and the codes of orders in which no region was
-    found, most frequent first; empty ones are left out."""
+    """Return every description of the images, and the codes and words of orders in which no
+    region was found, most frequent first; empty ones are left out."""
     columns = (
         ("StudyDescription", Study.study_description),
         ("SeriesDescription", Series.series_description),
@@ -45,7 +45,11 @@ def seen_texts(connection: Connection) -> list[SeenText]:
         for text, images in connection.execute(statement):
             found[attribute, text] += images
     for source, document in connection.execute(select(WorkOrder.source, WorkOrder.document)):
-        for code in document["codes"] if not document["regions"] else ():
+        if document["regions"]:
+            continue
+        for words in document.get("texts", ()):
+            found[source, words] += 1
+        for code in document["codes"]:
             found[source, f"{code['value']}^{code['meaning']}^{code['scheme']}"] += 1
     return [
         SeenText(attribute=attribute, text=text, count=count)

@@ -19,7 +19,7 @@ from dicom_node.orders.hl7_fields import (
     patient_of,
     scheduled_day,
 )
-from dicom_node.orders.items import clean, kept_codes
+from dicom_node.orders.items import clean, kept_codes, kept_texts
 from inference.ordered import procedure_expectation
 from inference.orders import Order, OrderState, PatientKey, Provenance, Side
 from inference.regions import RegionMap
@@ -114,6 +114,7 @@ def _joined(one: Order, other: Order) -> Order:
         regions=tuple(dict.fromkeys(one.regions + other.regions)),
         codes=tuple(dict.fromkeys(one.codes + other.codes)),
         matched_words=tuple(dict.fromkeys(one.matched_words + other.matched_words)),
+        texts=() if one.regions or other.regions else one.texts or other.texts,
         laterality=Side.BOTH if len(sides) > 1 else next(iter(sides), Side.UNSAID),
         study_instance_uid=one.study_instance_uid or other.study_instance_uid,
     )
@@ -156,6 +157,7 @@ class _Reader:
                 laterality=side_of(codes, sides),
                 codes=kept_codes(codes),
                 matched_words=expected.matched_words if expected is not None else (),
+                texts=kept_texts((code.meaning for code in codes if not code.value), expected),
                 state=state,
                 study_instance_uid=study_uid,
                 ordered_on=scheduled_day(group, self.message),

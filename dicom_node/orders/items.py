@@ -12,12 +12,13 @@ from inference.ordered import procedure_codes, procedure_expectation, procedure_
 from inference.orders import Order, OrderQuery, OrderState, PatientKey, Provenance
 from inference.regions import RegionMap
 from inference.sides import side_of
-from inference.types import Code, ExpectationSource
+from inference.types import Code, Expectation, ExpectationSource
 
 LONGEST_NUMBER = 64
 """Characters of an accession number or a procedure id that are kept."""
 
 LONGEST_ID = 256
+_MOST_TEXTS = 8
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _CANCELLED_STATUS = frozenset({"CANCELED", "CANCELLED", "DISCONTINUED"})
 
@@ -113,6 +114,13 @@ def kept_codes(codes: Iterable[Code]) -> tuple[Code, ...]:
     )
 
 
+def kept_texts(texts: Iterable[str], expected: Expectation | None) -> tuple[str, ...]:
+    """Return what an order is called, cut to what is kept; nothing where a region was found."""
+    if expected is not None:
+        return ()
+    return tuple(dict.fromkeys(words for each in texts if (words := clean(each))))[:_MOST_TEXTS]
+
+
 def clean(value: str) -> str:
     """Return `value` as text that can be kept anywhere, cut to what is kept."""
     return "".join(sign for sign in value if sign.isprintable())[:LONGEST_ID]
@@ -199,6 +207,7 @@ def _order(
         laterality=side_of(codes, texts),
         codes=kept_codes(codes),
         matched_words=expected.matched_words if expected is not None else (),
+        texts=kept_texts(texts, expected),
         state=(
             OrderState.CANCELLED
             if statuses and statuses <= _CANCELLED_STATUS
