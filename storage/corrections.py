@@ -7,12 +7,13 @@ the caller's transaction and may be repeated.
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.models import Accession, Instance, Study
-from storage.order_models import Correction, CorrectionDelivery, CorrectionObject
+from storage.order_models import Correction, CorrectionDelivery, CorrectionObject, Proposal
 from storage.reports import ARRIVED
 from storage.rows import columns_of, insert, made_of
 
@@ -119,6 +120,24 @@ def correction_of(connection: Connection, proposal_id: int) -> CorrectionRow | N
     """Return the package of a proposal, None where it has none."""
     statement = columns_of(CorrectionRow, Correction).where(Correction.proposal_fk == proposal_id)
     return next(iter(made_of(CorrectionRow, connection.execute(statement))), None)
+
+
+def corrected_by_others(
+    connection: Connection, *, patient_id: int, proposal_id: int
+) -> list[dict[str, Any]]:
+    """Return the documents of a patient's other proposals that have their packages.
+
+    Parameters
+    ----------
+    patient_id : int
+        Row of the patient.
+    """
+    statement = (
+        select(Proposal.document)
+        .join(Correction, Correction.proposal_fk == Proposal.id)
+        .where(Proposal.patient_fk == patient_id, Proposal.id != proposal_id)
+    )
+    return list(connection.scalars(statement))
 
 
 def correction_deliveries(

@@ -14,7 +14,7 @@ from dicom_node.report.evidence import text_of
 from inference.accessions import AccessionRef, proposal_from_json
 from inference.orders import Order, OrderState, order_from_json
 from inference.regions import RegionMap
-from storage.corrections import filed_under
+from storage.corrections import corrected_by_others, filed_under
 from storage.files import FileStore
 from storage.index import InstanceRow, instance
 from storage.orders import orders_of_accession
@@ -52,8 +52,8 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
     Raises
     ------
     NotMendable
-        No image moves to an order, an order was cancelled, or a stored file is not the
-        image any more that the proposal speaks of.
+        No image moves to an order, an order was cancelled, a stored file is not the
+        image any more that the proposal speaks of, or another package moved it already.
     NoSuchRow
         An image is not here any more.
     InvalidDataset
@@ -66,6 +66,8 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
     ]
     if not moved:
         raise NotMendable("the proposal moves no image to an order")
+    if _corrected(shelf.connection, row) & {instance_id for instance_id, _ in moved}:
+        raise NotMendable("an image was moved by another correction package already")
     rows = [instance(shelf.connection, instance_id) for instance_id, _ in moved]
     moves = []
     for filed, (_, target) in zip(rows, moved, strict=True):
@@ -77,6 +79,17 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
         study_id=rows[0].study_id,
         routes=tuple(dict.fromkeys(filed.route for filed in rows)),
     )
+
+
+def _corrected(connection: Connection, row: ProposalRow) -> set[int]:
+    """Return the images of the patient that packages of other proposals moved."""
+    others = corrected_by_others(connection, patient_id=row.patient_fk, proposal_id=row.id)
+    return {
+        move.image.instance_id
+        for document in others
+        for move in proposal_from_json(document).moves
+        if move.target is not None
+    }
 
 
 def _source(shelf: Shelf, filed: InstanceRow) -> Source:

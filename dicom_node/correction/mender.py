@@ -70,7 +70,8 @@ class PackageMender:
         with self._parts.database.reading() as connection:
             row = proposals.get(connection, proposal_id)
             gathered = gather(self._shelf(connection), row)
-        return preview_of(self._plan(row, gathered, "preview"), self._targets(gathered))
+        targets = self._targets(gathered)
+        return preview_of(self._plan(row, gathered, "preview"), targets)
 
     def mend(self, proposal_id: int, actor: str) -> Mended:
         """Build, check, keep and begin to send; see `correction.port.Mender.mend`."""
@@ -83,8 +84,6 @@ class PackageMender:
                 return _mended(connection, proposal_id, fresh=False)
             gathered = gather(self._shelf(connection), row)
         targets = self._targets(gathered)
-        if not targets:
-            raise NotMendable("no destination is configured for correction packages")
         planned = self._plan(row, gathered, row.decided_by or actor)
         objects = [self._keep(proposal_id, built) for built in build(planned)]
         with parts.database.transaction() as connection:
@@ -142,7 +141,10 @@ class PackageMender:
         names = (
             name for each in gathered.routes if each in routes for name in routes[each].destinations
         )
-        return tuple(dict.fromkeys(names))
+        found = tuple(dict.fromkeys(names))
+        if not found:
+            raise NotMendable("no destination is configured for correction packages")
+        return found
 
     def _keep(self, proposal_id: int, built: BuiltObject) -> NewCorrectionObject:
         """Write an object to a durable file; a repeated step writes the same one again."""

@@ -83,7 +83,7 @@ class Place:
     step: Correct
     sender: ScriptedSender
 
-    def receive(self, **overrides: Any) -> int:
+    def receive(self, route: str = "all", **overrides: Any) -> int:
         """File an image as the intake does; return its row."""
         ds = chest_radiograph(**overrides)
         relative = self.files.new_path("instances")
@@ -101,7 +101,7 @@ class Place:
                     size_bytes=file.size_bytes,
                     path=relative,
                     calling_ae_title="CR_ROOM_1",
-                    route="all",
+                    route=route,
                     urgent=False,
                     received_at=NOON,
                 ),
@@ -461,3 +461,28 @@ def test_the_sweeper_of_files_knows_packages(place: Place) -> None:
 
     found = [orphan.path for orphan in place.files.orphans(known, older_than_s=-60)]
     assert found == ["corrections/99/left-behind.dcm"]
+
+
+def test_an_image_that_a_package_moved_is_not_moved_by_another(place: Place) -> None:
+    image, other = place.receive(AccessionNumber="A"), place.receive(AccessionNumber="A")
+    first = place.propose((image, "B"), kind=ProposalKind.MOVE)
+    place.accept(first)
+    place.mender.mend(first, "anna")
+    second = place.propose((other, "C"), (image, "C"), kind=ProposalKind.MOVE)
+
+    with pytest.raises(NotMendable, match="already"):
+        place.mender.preview(second)
+    place.accept(second)
+    with pytest.raises(NotMendable, match="already"):
+        place.mender.mend(second, "anna")
+
+    assert place.job_state(second) is None
+    assert not place.mender.mend(first, "anna").fresh
+
+
+def test_a_preview_is_refused_where_the_package_would_go_nowhere(place: Place) -> None:
+    image = place.receive(route="kept here", AccessionNumber="A")
+    proposal = place.propose((image, "B"), kind=ProposalKind.MOVE)
+
+    with pytest.raises(NotMendable, match="no destination"):
+        place.mender.preview(proposal)
