@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dicom_node.config.accession import AccessionSettings
+from dicom_node.config.accession import AcceptAction, AccessionSettings
 from dicom_node.config.orders import Hl7Settings, WorklistSettings
 from dicom_node.config.section import Port, Seconds, Section, valid_ae_title
 
@@ -389,6 +389,14 @@ class NodeSettings(Section):
             for name in self.accession.correction_destinations
             if name not in known
         ]
+        corrects = self.accession.on_accept is AcceptAction.CORRECT
+        anywhere = self.accession.correction_destinations or any(
+            route.destinations for route in self.routes
+        )
+        if corrects and not anywhere:
+            problems.append(
+                "accession.on_accept is 'correct', but there is no destination to send to"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

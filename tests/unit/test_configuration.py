@@ -1,12 +1,15 @@
 """The configuration is validated whole, and its page is what the code says."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audit.errors import InvalidConfiguration
+from dicom_node.config.accession import AcceptAction
 from dicom_node.config.describe import describe
 from dicom_node.config.load import load, validate
+from tests.nodes import dimse_pacs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +41,26 @@ def test_every_problem_is_reported_at_once() -> None:
 def test_a_route_to_nowhere_is_refused() -> None:
     with pytest.raises(InvalidConfiguration, match="unknown destination 'pacs'"):
         validate({"routes": [{"name": "r", "destinations": ["pacs"]}]})
+
+
+@pytest.mark.parametrize("routes", [[], [{"name": "kept-here", "destinations": []}]])
+def test_correcting_with_nowhere_to_send_to_is_refused(routes: list[dict[str, Any]]) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"accession\.on_accept .* no destination"):
+        validate({"accession": {"on_accept": "correct"}, "routes": routes})
+
+
+@pytest.mark.parametrize("by", ["route", "name"])
+def test_correcting_goes_where_reports_go_or_where_it_is_told(by: str) -> None:
+    routes = [{"name": "r", "destinations": ["pacs"]}] if by == "route" else []
+    accession = {"correction_destinations": ["pacs"]} if by == "name" else {}
+    settings = validate(
+        {
+            "destinations": [dimse_pacs(11112)],
+            "routes": routes,
+            "accession": {"on_accept": "correct", **accession},
+        }
+    )
+    assert settings.accession.on_accept is AcceptAction.CORRECT
 
 
 @pytest.mark.parametrize(
