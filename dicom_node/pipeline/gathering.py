@@ -22,6 +22,9 @@ from inference.accessions import FiledImage, ImageRef, OrderedAccession, Proposa
 from inference.orders import Order, OrderQuery, PatientKey, order_to_json
 from storage.patients import accession_ids
 
+_SHOWN = frozenset({"source", "provenance", "received_at", "state", "regions", "laterality"})
+"""What is kept of an order with the check of its accession; nothing of the patient."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
@@ -62,11 +65,7 @@ class Gathered:
         return {
             "verdict": verdict,
             "orders": [
-                {
-                    name: value
-                    for name, value in order_to_json(order).items()
-                    if name in ("source", "provenance", "state", "regions", "laterality")
-                }
+                {name: value for name, value in order_to_json(order).items() if name in _SHOWN}
                 for order in self.orders.get(key, ())
             ],
             "study_ids": sorted(self.studies_of(key)),
