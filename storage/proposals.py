@@ -180,13 +180,28 @@ def get(connection: Connection, proposal_id: int) -> ProposalRow:
 
 
 def listing(
-    connection: Connection, *, state: ProposalState | None = None, limit: int = 100
+    connection: Connection,
+    *,
+    state: ProposalState | None = None,
+    accession_number: str = "",
+    limit: int = 100,
 ) -> list[ProposalRow]:
-    """Return proposals, the newest first."""
-    statement = _proposals().order_by(Proposal.created_at.desc(), Proposal.id.desc()).limit(limit)
+    """Return proposals, the newest first.
+
+    Parameters
+    ----------
+    state : ProposalState, optional
+        Only those in it.
+    accession_number : str
+        Only those that move an image from or to this number; empty means all.
+    """
+    statement = _proposals().order_by(Proposal.created_at.desc(), Proposal.id.desc())
     if state is not None:
         statement = statement.where(Proposal.state == str(state))
-    return _rows(connection.execute(statement))
+    if not accession_number:
+        return _rows(connection.execute(statement.limit(limit)))
+    rows = _rows(connection.execute(statement))
+    return [row for row in rows if _names(row, accession_number)][:limit]
 
 
 def of_study(connection: Connection, study_id: int) -> list[ProposalRow]:
@@ -221,6 +236,11 @@ def counts(connection: Connection) -> dict[ProposalState, int]:
     """Return how many proposals there are in each state; absent means none."""
     statement = select(Proposal.state, func.count()).group_by(Proposal.state)
     return {ProposalState(state): count for state, count in connection.execute(statement)}
+
+
+def _names(row: ProposalRow, accession_number: str) -> bool:
+    sides = (side for move in row.document["moves"] for side in (move["origin"], move["target"]))
+    return any(side["accession_number"] == accession_number for side in sides if side)
 
 
 def _rows(found: Iterable[Row[Any]]) -> list[ProposalRow]:

@@ -77,9 +77,12 @@ def run_list(arguments: argparse.Namespace) -> int:
             accession_number=arguments.accession,
             limit=arguments.limit,
         )
-        offered = proposals.listing(connection, state=state, limit=arguments.limit)
-    if arguments.accession:
-        offered = [row for row in offered if _names(row, arguments.accession)]
+        offered = proposals.listing(
+            connection,
+            state=state,
+            accession_number=arguments.accession,
+            limit=arguments.limit,
+        )
     if arguments.json:
         print_json_lines({"type": "accession", **accession_view(row)} for row in judged)
         print_json_lines({"type": "proposal", **proposal_view(row)} for row in offered)
@@ -224,10 +227,6 @@ def _print_proposals(offered: Sequence[ProposalRow]) -> None:
             str(row.id), row.kind.replace("_", " "), row.state.value, proposal_view(row)["sentence"]
         )
     Console().print(table)
-
-
-def _names(row: ProposalRow, accession_number: str) -> bool:
-    return any(accession_number in (m["from"], m["to"]) for m in proposal_view(row)["moves"])
 
 
 def _failed(reason: str) -> int:

@@ -134,7 +134,7 @@ def study(database: Database) -> tuple[int, int]:
 
 
 def propose(
-    database: Database, study: tuple[int, int], key: str = "k", margin: float = 3.0
+    database: Database, study: tuple[int, int], key: str = "k", margin: float = 3.0, **more: Any
 ) -> tuple[int, Proposed]:
     with database.transaction() as connection:
         lock_patient(connection, study[1])
@@ -144,7 +144,7 @@ def propose(
             kind="swap",
             patient_fk=study[1],
             study_ids=[study[0]],
-            document={"margin": margin},
+            document={"margin": margin, **more},
             now=NOON,
         )
 
@@ -216,6 +216,25 @@ def test_a_persons_word_is_kept_and_final(
             decide(database, number, wanted)
     with database.reading() as connection:
         assert proposals.get(connection, number).document == {"margin": 3.0}
+
+
+def test_the_proposals_of_an_accession_are_found_behind_newer_ones_of_others(
+    database: Database, study: tuple[int, int]
+) -> None:
+    def moves(origin: str, target: str | None) -> list[dict[str, Any]]:
+        to = {"accession_number": target} if target is not None else None
+        return [{"origin": {"accession_number": origin}, "target": to}]
+
+    made_of = (moves("A", "B"), moves("C", "A"), moves("C", None), moves("C", "D"))
+    made = [
+        propose(database, study, key=str(number), moves=each)[0]
+        for number, each in enumerate(made_of)
+    ]
+    with database.reading() as connection:
+        found = proposals.listing(connection, accession_number="A", limit=2)
+        newest = proposals.listing(connection, accession_number="A", limit=1)
+    assert [row.id for row in found] == [made[1], made[0]]
+    assert [row.id for row in newest] == [made[1]]
 
 
 def test_a_number_that_names_no_proposal_says_so(database: Database) -> None:
