@@ -11,6 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
+from audit.errors import DatabaseAway
 from audit.store import AuditFilter, query
 from dicom_node.bootstrap import open_database, open_work
 from dicom_node.cli.main import main
@@ -279,3 +280,33 @@ def test_a_new_database_is_refused_where_another_ones_files_lie(
     assert set((settings.storage.root / "instances").rglob("*.dcm")) == stored != set()
     with running(settings):
         pass
+
+
+def test_a_disk_without_room_refuses_by_a700_and_keeps_nothing(tmp_path: Path) -> None:
+    settings = node_settings(
+        tmp_path, storage={"root": str(tmp_path / "node"), "minimum_free_bytes": 10**18}
+    )
+    with running(settings) as node:
+        assert send(node.dimse_port, [image(), image()], tmp_path / "sent") == ["A700H", "A700H"]
+        health = httpx.get(f"http://127.0.0.1:{node.web_port}/healthz")
+    assert (health.status_code, health.json()["components"]["disk"]["status"]) == (503, "failing")
+    assert studies(settings) == []
+    assert list((tmp_path / "node").rglob("*.dcm")) == []
+
+
+def test_a_database_that_is_away_refuses_by_a700_and_is_missed_no_longer_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = node_settings(tmp_path)
+    with running(settings) as node:
+        committer = node._parts.committer
+        with monkeypatch.context() as broken:
+
+            def away(_work: object) -> None:
+                raise DatabaseAway("the database cannot be reached")
+
+            broken.setattr(committer, "submit", away)
+            assert send(node.dimse_port, [image()], tmp_path / "sent") == ["A700H"]
+            assert list((tmp_path / "node" / "instances").rglob("*.dcm")) == []
+        assert send(node.dimse_port, [image()], tmp_path / "sent") == ["0000H"]
+    assert len(studies(settings)) == 1
