@@ -94,16 +94,6 @@ def procedure_texts(item: Dataset) -> tuple[str, ...]:
     )
 
 
-def worklist_expectation(item: Dataset, regions: RegionMap) -> Expectation | None:
-    """Return the body part that a Modality Worklist item orders, or None.
-
-    Reads the requested procedure first, then the scheduled steps (PS3.4 Table K.6-1).
-    """
-    return procedure_expectation(
-        procedure_codes(item), procedure_texts(item), ExpectationSource.WORKLIST, regions
-    )
-
-
 def _codes(coded: Iterable[Dataset]) -> tuple[Code, ...]:
     """Coded concepts (PS3.3 Section 8.8); a broken part of one is empty."""
     return tuple(

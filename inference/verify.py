@@ -1,7 +1,7 @@
 """Does an image show the body part that was ordered? (pure)
 
-`expectation` reads what was ordered from the image's own header, `worklist_expectation`
-from a worklist item; `judge` compares it with what the body part network saw.
+`expectation` reads what was ordered from the image's own header; `judge` compares it with what
+the body part network saw.
 
 The rule, on the network's calibrated probabilities and each label's operating point:
 
@@ -17,12 +17,11 @@ The rule, on the network's calibrated probabilities and each label's operating p
 Laterality is ignored: an image of the left knee fulfils an order for the right one.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from inference.manifest import Label
-from inference.ordered import expectation, worklist_expectation
+from inference.ordered import expectation
 from inference.regions import RegionMap
 from inference.types import (
     Expectation,
@@ -35,13 +34,10 @@ from inference.types import (
 )
 
 __all__ = [
-    "AccessionSummary",
     "Seen",
     "expectation",
     "judge",
     "judge_seen",
-    "summarise",
-    "worklist_expectation",
 ]
 
 _SOURCE_NAMES = {
@@ -54,9 +50,6 @@ _SOURCE_NAMES = {
     ExpectationSource.PERFORMED_PROTOCOL: "performed protocol",
     ExpectationSource.BODY_PART_EXAMINED: "Body Part Examined",
 }
-
-_SEVERITY = (Verdict.MISMATCH, Verdict.UNCERTAIN, Verdict.NOT_DECLARED, Verdict.MATCH)
-"""Worst first."""
 
 
 def judge(
@@ -98,24 +91,6 @@ def judge_seen(expected: Expectation | None, seen: "Seen", regions: RegionMap) -
         seen=seen.shown,
         reason=" ".join(sentence for sentence in sentences if sentence),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessionSummary:
-    """The verdicts of the images of one accession."""
-
-    counts: dict[Verdict, int]
-    """Every verdict, also those that no image has."""
-
-    worst: Verdict
-    """Mismatch before uncertain before not declared before match."""
-
-
-def summarise(verdicts: Iterable[ImageVerdict]) -> AccessionSummary:
-    """Return how the images of an accession stand; no image at all is not declared."""
-    found = Counter(image.verdict for image in verdicts)
-    worst = next((verdict for verdict in _SEVERITY if found[verdict]), Verdict.NOT_DECLARED)
-    return AccessionSummary(counts={verdict: found[verdict] for verdict in Verdict}, worst=worst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,12 +170,6 @@ def report(connection: Connection, report_id: int) -> ReportRow:
     return rows[0]
 
 
-def reports_of(connection: Connection, study_id: int) -> list[ReportRow]:
-    """Return every revision of the report on a study, the newest first."""
-    statement = _reports().where(Report.study_fk == study_id).order_by(Report.revision.desc())
-    return made_of(ReportRow, connection.execute(statement))
-
-
 def report_objects(
     connection: Connection, report_id: int, profile: str | None = None
 ) -> list[ReportObjectRow]:

@@ -47,9 +47,3 @@ class CircuitBreaker:
             if self._failed >= self._limit:
                 self._rests_until_s = self._clock.monotonic_s() + self._rest_s
             return self._failed == self._limit
-
-    @property
-    def resting(self) -> bool:
-        """Whether the peer is left alone."""
-        with self._lock:
-            return self._failed >= self._limit and self._clock.monotonic_s() < self._rests_until_s

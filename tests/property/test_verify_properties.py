@@ -23,7 +23,7 @@ from inference.types import (
     verdict_from_json,
     verdict_to_json,
 )
-from inference.verify import expectation, judge, summarise
+from inference.verify import expectation, judge
 from tests.builders import chest_radiograph, part10_bytes
 
 TABLE = load_regions()
@@ -192,11 +192,3 @@ def test_a_damaged_header_never_raises(data):
         found = expectation(header, TABLE)
 
     assert found is None or set(found.regions) <= set(TABLE.regions)
-
-
-@given(st.lists(st.builds(judge, st.none() | expectations, st.none(), labels, st.just(TABLE))))
-def test_a_summary_counts_every_image_once(verdicts):
-    summary = summarise(verdicts)
-
-    assert sum(summary.counts.values()) == len(verdicts)
-    assert not verdicts or summary.counts[summary.worst] > 0

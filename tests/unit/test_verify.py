@@ -23,7 +23,7 @@ from inference.types import (
     Task,
     Verdict,
 )
-from inference.verify import expectation, judge, summarise, worklist_expectation
+from inference.verify import expectation, judge
 from tests.builders import chest_radiograph, part10_bytes
 
 TABLE = load_regions()
@@ -193,22 +193,6 @@ def test_an_element_that_cannot_be_decoded_at_all_counts_as_absent():
     assert expectation(header, TABLE).regions == ("KNEE",)
 
 
-def test_a_worklist_item_is_read_from_the_order_down_to_the_step():
-    step = request(ScheduledProcedureStepDescription="Sprunggelenk links")
-    item = request(ScheduledProcedureStepSequence=[step])
-
-    found = worklist_expectation(item, TABLE)
-
-    assert found.regions == ("ANKLE",)
-    assert found.source is ExpectationSource.WORKLIST
-
-    item.RequestedProcedureDescription = "Knie"
-    assert worklist_expectation(item, TABLE).regions == ("KNEE", "ANKLE")
-
-    item.RequestedProcedureCodeSequence = [code("56459004", "SCT", "Foot")]
-    assert worklist_expectation(item, TABLE).regions == ("FOOT",)
-
-
 # ------------------------------------------------------------------ the verdict
 
 
@@ -296,30 +280,6 @@ def test_a_label_without_an_operating_point_is_never_clear():
     assert judge(ordered("KNEE"), prediction(Ankle=0.9), labels, TABLE).verdict is (
         Verdict.UNCERTAIN
     )
-
-
-# ------------------------------------------------------------------ an accession
-
-
-def images(*verdicts: Verdict) -> list[ImageVerdict]:
-    return [ImageVerdict(verdict=v, expected=None, seen=(), reason="") for v in verdicts]
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "worst"),
-    [
-        ((Verdict.MATCH, Verdict.MISMATCH, Verdict.UNCERTAIN), Verdict.MISMATCH),
-        ((Verdict.MATCH, Verdict.UNCERTAIN, Verdict.NOT_DECLARED), Verdict.UNCERTAIN),
-        ((Verdict.MATCH, Verdict.NOT_DECLARED), Verdict.NOT_DECLARED),
-        ((Verdict.MATCH, Verdict.MATCH), Verdict.MATCH),
-        ((), Verdict.NOT_DECLARED),
-    ],
-)
-def test_an_accession_stands_as_its_worst_image(verdicts, worst):
-    summary = summarise(images(*verdicts))
-
-    assert summary.worst is worst
-    assert summary.counts == {v: verdicts.count(v) for v in Verdict}
 
 
 def test_the_rule_holds_on_the_shipped_network_s_labels():

@@ -20,7 +20,7 @@ from dicom_node.orders.items import Reading, Wanted, day_of, orders_of_items, va
 from dicom_node.orders.worklist_source import WorklistSource
 from inference.orders import OrderQuery, PatientKey
 from inference.regions import load_regions
-from tests.worklists import worklist_item, worklist_settings
+from tests.worklists import code, worklist_item, worklist_settings
 
 TABLE = load_regions()
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -68,6 +68,18 @@ def test_why_an_item_is_left_out_is_counted() -> None:
         "other-modality": 1,
         "other-day": 2,
     }
+
+
+def test_an_order_is_read_from_the_procedure_down_to_the_step_and_by_code_first() -> None:
+    item = worklist_item(description="")
+    [step] = item.ScheduledProcedureStepSequence
+    step.ScheduledProcedureStepDescription = "Sprunggelenk links"
+
+    assert reading(item).orders[0].regions == ("ANKLE",)
+    item.RequestedProcedureDescription = "Knie"
+    assert reading(item).orders[0].regions == ("KNEE", "ANKLE")
+    item.RequestedProcedureCodeSequence = [code("56459004", "SCT", "Foot")]
+    assert reading(item).orders[0].regions == ("FOOT",)
 
 
 @pytest.mark.parametrize("value", ["", "2026", "20261301", "20260102-20260103x", "2026.1.2"])
