@@ -37,7 +37,8 @@ class WorklistSettings(Section):
     """For a whole query; what has not come by then is cancelled."""
 
     wait_s: Seconds = 3.0
-    """Longest that a report waits for an answer; a later one is kept all the same."""
+    """Longest that a report waits for the answer to a question, of which there is one for each
+    accession number and one for the patient; a later answer is kept all the same."""
 
     maximum_matches: Annotated[int, Field(ge=1, le=100_000)] = 500
     """A query that matches more is cancelled, and counts as not answered."""
