@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from audit.entries import Node
 from audit.metrics import NullMetrics
@@ -18,7 +18,8 @@ from dicom_node.pipeline.work import Work, analyse_key, report_key
 from storage import jobs
 from storage.engine import migrate
 from storage.index import current_instances, study
-from storage.reports import ReportRow, reports_of
+from storage.models import Report
+from storage.reports import ReportRow, report
 from storage.session import Database
 from storage.states import JobKind
 from storage.work import WorkEngine
@@ -69,20 +70,18 @@ class Desk(Bench):
             job = jobs.get(connection, key)
         assert job is not None
         self.write(job)
-        return self.reports(study_id)[0]
-
-    def reports(self, study_id: int) -> list[ReportRow]:
         with self.database.reading() as connection:
-            return reports_of(connection, study_id)
+            newest = select(Report.id).where(Report.study_fk == study_id).order_by(Report.id.desc())
+            return report(connection, connection.scalars(newest).first() or 0)
 
     def _begin(self, connection: Connection, key: str, kind: JobKind, study_id: int) -> bool:
         return jobs.create(
             connection, key=key, kind=kind, queue="cpu", study_id=study_id, urgent=False, now=NOW
         )
 
-    def again(self, report: ReportRow) -> str:
+    def again(self, revision: ReportRow) -> str:
         """Return the text of a revision's SR when it is built in another profile."""
-        [made] = self.write.alternative(report, ReportProfile.IHE_AIR)
+        [made] = self.write.alternative(revision, ReportProfile.IHE_AIR)
         return texts(dcmread(self.files.absolute(made.path)))
 
 
