@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, select, update
 from sqlalchemy import insert as plain_insert
 
 from audit.errors import Fault, Transient
@@ -230,12 +230,6 @@ def studies_of(connection: Connection, proposal_id: int) -> list[int]:
         .order_by(ProposalStudy.study_fk)
     )
     return list(connection.scalars(statement))
-
-
-def counts(connection: Connection) -> dict[ProposalState, int]:
-    """Return how many proposals there are in each state; absent means none."""
-    statement = select(Proposal.state, func.count()).group_by(Proposal.state)
-    return {ProposalState(state): count for state, count in connection.execute(statement)}
 
 
 def _names(row: ProposalRow, accession_number: str) -> bool:

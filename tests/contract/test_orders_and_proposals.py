@@ -172,7 +172,6 @@ def test_a_proposal_is_made_once_and_its_margin_follows_what_is_known(
         assert row.document == {"margin": 5.0}
         assert proposals.studies_of(connection, number) == [study[0]]
         assert [each.id for each in proposals.of_study(connection, study[0])] == [number]
-        assert proposals.counts(connection) == {ProposalState.OPEN: 1}
 
 
 def test_what_nothing_leads_to_any_more_is_superseded_and_may_open_again(
