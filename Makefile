@@ -26,8 +26,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint              ## the fast loop, under two minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not peer and not data"
+check: lint              ## the fast loop, under two minutes: no whole nodes, peers or real images
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m "not slow and not peer and not data" \
+	    --ignore tests/system
 
 full: lint               ## everything: peers are required, not skipped
 	REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
