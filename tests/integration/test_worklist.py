@@ -231,6 +231,7 @@ def test_thousands_of_matches_are_cancelled() -> None:
                 cancelled.set()
                 yield 0xFE00, None
                 return
+            time.sleep(0.01)  # or the peer's own reactor never gets to read the C-CANCEL
             yield 0xFF00, worklist_item()
 
     with scripted_worklist(flood) as port:
