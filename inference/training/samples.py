@@ -1,9 +1,10 @@
 """One training image and what is known of it; the decoded and letterboxed cache."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from PIL import Image
 from inference.preprocess import RECIPE, content_box, letterbox
 
 CACHE = Path(".work/training-cache")
+Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,14 @@ class Sample:
     """Images of one group (a patient, or look-alikes) stay on one side of every split."""
 
     source: str
-    held_out: bool = False
+    split: Split = "train"
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What subgroups are made of, where the source says it: ``sex``, ``age``, ``view``."""
+
+    @property
+    def held_out(self) -> bool:
+        """Whether training must not see it, be it to fit or to choose."""
+        return self.split == "test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

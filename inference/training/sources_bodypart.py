@@ -94,7 +94,8 @@ def _relative(sample: Sample, data: Path) -> Sample:
         targets=sample.targets,
         group=sample.group,
         source=sample.source,
-        held_out=sample.held_out,
+        split=sample.split,
+        attributes=sample.attributes,
     )
 
 
@@ -131,7 +132,7 @@ def _limbs(folder: Path, seed: int) -> list[Sample]:
                 targets=_limb_targets(row, FRONTAL_OF_VIEW.get(views.get(row["file"], "unclear"))),
                 group=f"limbs-{row['group']}",
                 source="limbs",
-                held_out=row["split"] == "eval",
+                split="test" if row["split"] == "eval" else "train",
             )
         )
     return [
@@ -174,7 +175,7 @@ def _chests(data: Path, seed: int) -> list[Sample]:
                 targets=chest,
                 group=f"nih-{row['patient_id']}",
                 source="nih",
-                held_out=row["split"] == "eval",
+                split="test" if row["split"] == "eval" else "train",
             )
         )
     return [s for found in by_split.values() for s in _capped(found, CAPS["nih"], seed)]

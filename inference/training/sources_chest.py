@@ -39,7 +39,8 @@ def chest_samples(data: Path, *, teacher: bool = False) -> list[Sample]:
                 targets=targets,
                 group=f"nih-{row['patient_id']}",
                 source="nih",
-                held_out=held_out,
+                split="test" if held_out else "train",
+                attributes={"sex": row["sex"], "age": row["age"], "view": row["view"]},
             )
         )
     return samples

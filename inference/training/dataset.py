@@ -1,0 +1,38 @@
+"""A set of labelled images, whatever folder, table or DICOM files it was read from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from inference.training.samples import Sample, Split
+
+
+class TaskKind(StrEnum):
+    """How the labels of a data set relate to each other."""
+
+    BINARY = "binary"
+    """Two classes, of which each image shows one; `DataSet.classes` is (negative, positive)."""
+
+    MULTI_CLASS = "multi_class"
+    """Each image shows exactly one class."""
+
+    MULTI_LABEL = "multi_label"
+    """An image may show any number of classes, none too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """Images and what is known of them.
+
+    The paths of `samples` are relative to `root`; their targets are keyed by `classes`.
+    """
+
+    name: str
+    kind: TaskKind
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    root: Path
+
+    def part(self, split: Split) -> tuple[Sample, ...]:
+        """Return the samples of one split, in their order."""
+        return tuple(sample for sample in self.samples if sample.split == split)
