@@ -1,15 +1,18 @@
 """Measures of a classifier; plain numpy, so that a reader can check them."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inference.evaluation.bootstrap import ROUNDS, interval, resample
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 
-def auc(scores: FloatArray, truth: BoolArray, weights: FloatArray | None = None) -> float:
+def auc(scores: FloatArray, truth: BoolArray) -> float:
     """Return the area under the ROC curve, ties counted half; NaN without both classes.
 
     Parameters
@@ -18,17 +21,66 @@ def auc(scores: FloatArray, truth: BoolArray, weights: FloatArray | None = None)
         Higher means more likely present.
     truth : ndarray of bool, shape (N,)
         Present or not.
-    weights : ndarray of float, shape (N,), optional
-        How often each image counts; bootstrap counts, for instance.
     """
-    counts = np.ones(len(scores)) if weights is None else weights
-    _, place = np.unique(scores, return_inverse=True)
-    present = np.bincount(place, weights=counts * truth)
-    absent = np.bincount(place, weights=counts * ~truth)
-    if present.sum() == 0 or absent.sum() == 0:
-        return float("nan")
-    below = np.cumsum(absent) - absent
-    return float((present * (below + absent / 2)).sum() / (present.sum() * absent.sum()))
+    return float(weighted_auc(scores, truth, np.ones((1, len(scores))))[0])
+
+
+def weighted_auc(scores: FloatArray, truth: BoolArray, weights: FloatArray) -> FloatArray:
+    """Return the area under the ROC curve for each of R weightings of the images.
+
+    Parameters
+    ----------
+    scores, truth : ndarray, shape (N,)
+        As for `auc`.
+    weights : ndarray of float, shape (R, N)
+        How often each image counts; bootstrap draws, for instance.
+
+    Returns
+    -------
+    ndarray of float, shape (R,)
+        NaN where a weighting leaves no image of one class.
+    """
+    present, absent = _by_score(scores, truth, weights)
+    below = np.cumsum(absent, axis=1) - absent
+    pairs = present.sum(axis=1) * absent.sum(axis=1)
+    return _ratio((present * (below + absent / 2)).sum(axis=1), pairs)
+
+
+def average_precision(scores: FloatArray, truth: BoolArray) -> float:
+    """Return the precision averaged over the steps of recall; NaN without a present image."""
+    return float(weighted_average_precision(scores, truth, np.ones((1, len(scores))))[0])
+
+
+def weighted_average_precision(
+    scores: FloatArray, truth: BoolArray, weights: FloatArray
+) -> FloatArray:
+    """Return the average precision for each of R weightings; shapes as `weighted_auc`."""
+    present, absent = (part[:, ::-1] for part in _by_score(scores, truth, weights))
+    hits = np.cumsum(present, axis=1)
+    precision = _ratio(hits, hits + np.cumsum(absent, axis=1))
+    return _ratio((present * np.nan_to_num(precision)).sum(axis=1), present.sum(axis=1))
+
+
+def _by_score(
+    scores: FloatArray, truth: BoolArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the weight of present and of absent images at each distinct score, rising."""
+    order = np.argsort(scores, kind="stable")
+    rising = scores[order]
+    starts = np.flatnonzero(np.r_[True, rising[1:] != rising[:-1]])[: len(rising)]
+    counted = weights[:, order]
+    present = np.where(truth[order], counted, 0.0)
+    return (
+        np.add.reduceat(present, starts, axis=1),
+        np.add.reduceat(counted - present, starts, axis=1),
+    )
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """Return the quotient, NaN where the denominator is 0."""
+    out = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=out, where=denominator > 0)
+    return out
 
 
 def auc_interval(
@@ -36,7 +88,7 @@ def auc_interval(
     truth: BoolArray,
     groups: Sequence[str],
     *,
-    rounds: int = 1000,
+    rounds: int = ROUNDS,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return the 95 % interval of the AUC, by drawing patients with replacement.
@@ -52,14 +104,9 @@ def auc_interval(
     seed : int
         Seed of the draws.
     """
-    names, members = np.unique(np.array(groups), return_inverse=True)
-    random = np.random.default_rng(seed)
-    values = np.empty(rounds)
-    for index in range(rounds):
-        drawn = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))
-        values[index] = auc(scores, truth, drawn[members].astype(np.float64))
-    low, high = np.nanpercentile(values, (2.5, 97.5))
-    return float(low), float(high)
+    return interval(
+        resample(partial(weighted_auc, scores, truth), groups, rounds=rounds, seed=seed)
+    )
 
 
 def share_interval(successes: int, total: int) -> tuple[float, float]:

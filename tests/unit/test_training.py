@@ -13,7 +13,13 @@ from inference.architectures import build
 from inference.evaluation.card import render_card
 from inference.evaluation.check import differences, recompute
 from inference.evaluation.loaded import load_model
-from inference.evaluation.metrics import auc, auc_interval, calibration_error, share_interval
+from inference.evaluation.metrics import (
+    auc,
+    auc_interval,
+    calibration_error,
+    share_interval,
+    weighted_auc,
+)
 from inference.evaluation.verdict import (
     Thresholds,
     Trials,
@@ -189,7 +195,7 @@ def test_auc_agrees_with_scikit_learn_also_with_ties_and_weights() -> None:
     truth = random.random(300) < 0.3
     weights = random.integers(0, 4, 300).astype(np.float64)
     assert auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
-    assert auc(scores, truth, weights) == pytest.approx(
+    assert weighted_auc(scores, truth, weights[None]) == pytest.approx(
         roc_auc_score(truth, scores, sample_weight=weights)
     )
     low, high = auc_interval(scores, truth, [str(i // 2) for i in range(300)], rounds=200)
