@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from inference.preprocess import RECIPE, content_box, letterbox
+from inference.training.images import read_picture
 
 CACHE = Path(".work/training-cache")
 Split = Literal["train", "val", "test"]
@@ -90,8 +90,7 @@ def load_squares(data: Path, samples: Sequence[Sample], *, size: int) -> Squares
 
 def decode(path: Path, *, size: int) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
     """Return an image file letterboxed by the running node's own recipe, and its box."""
-    with Image.open(path) as image:
-        grey = np.asarray(image.convert("L"), dtype=np.float32) / 255.0
+    grey = read_picture(path)
     square = letterbox(grey, size=size)
     box = content_box(grey.shape[0], grey.shape[1], size)
     return np.rint(square * 255.0).astype(np.uint8), box

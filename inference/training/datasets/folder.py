@@ -1,0 +1,77 @@
+"""Read a folder of classes."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from inference.training.dataset import DataSet, TaskKind
+from inference.training.datasets.errors import UnusableData
+from inference.training.datasets.files import dicom_facts, image_files, patient_group
+from inference.training.datasets.layout import FolderLayout
+from inference.training.datasets.splitting import Found, check_filled, settled, split_named
+from inference.training.images import is_dicom
+from inference.training.samples import Sample, Split
+
+
+def read_folder(layout: FolderLayout, data: Path, name: str) -> DataSet:
+    """Return the data set; see `inference.training.datasets.read`."""
+    root = data / layout.path
+    if not root.is_dir():
+        raise UnusableData([f"{layout.path}: no such folder in the data folder"])
+    folders = list(_class_folders(root))
+    written = sorted({folder.name for _, folder in folders})
+    classes = layout.classes or tuple(written)
+    others = [w for w in written if w not in classes]
+    if others and layout.other_classes == "refuse":
+        raise UnusableData([f"{layout.path}: folder {o!r} is none of the classes" for o in others])
+    if len(classes) < 2:
+        raise UnusableData([f"{layout.path}: fewer than two folders of classes"])
+    kind = layout.kind or (TaskKind.BINARY if len(classes) == 2 else TaskKind.MULTI_CLASS)
+    if kind is TaskKind.BINARY and len(classes) != 2:
+        raise UnusableData([f"{layout.path}: a binary task has two classes, not {len(classes)}"])
+    found = [
+        Found(_sample(path, root, classes, layout, name), split)
+        for split, folder in folders
+        if folder.name in classes
+        for path in image_files(folder)
+    ]
+    set_ = DataSet(name=name, kind=kind, classes=classes, samples=settled(found, layout), root=root)
+    return check_filled(set_, layout)
+
+
+def _class_folders(root: Path) -> Iterator[tuple[Split | None, Path]]:
+    """Yield the folders of classes with the split they lie in."""
+    top = _folders(root)
+    splits = [(folder, split_named(folder.name)) for folder in top]
+    if not any(split for _, split in splits):
+        yield from ((None, folder) for folder in top)
+        return
+    for folder, split in splits:
+        if split is not None:
+            yield from ((split, inner) for inner in _folders(folder))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")
+
+
+def _sample(
+    path: Path, root: Path, classes: tuple[str, ...], layout: FolderLayout, name: str
+) -> Sample:
+    within = path.relative_to(root)
+    own = within.parts[1 if split_named(within.parts[0]) else 0]
+    sample = Sample(
+        path=within,
+        targets={key: float(key == own) for key in classes},
+        group=f"f-{within}",
+        source=name,
+    )
+    if is_dicom(path):
+        group, attributes = dicom_facts(path)
+        sample = replace(sample, group=group or sample.group, attributes=attributes)
+    matched = re.search(layout.patient_pattern, path.name) if layout.patient_pattern else None
+    if matched:
+        told = "".join(part or "" for part in matched.groups()) or matched.group()
+        sample = replace(sample, group=patient_group(told))
+    return sample
