@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from inference.accessions import (
     AccessionRef,
+    Basis,
     ImageStanding,
     Move,
     OrderedAccession,
@@ -17,6 +18,7 @@ from inference.regions import RegionMap
 from inference.types import ImageVerdict, Verdict
 
 _SIDE = "The side tagged is not the side ordered (sides are read from tags, never from the pixels)."
+_BY_TAGS = "Only the sides tagged say so; sides are never read from the pixels."
 _SIDE_NAMES = {Side.LEFT: "left", Side.RIGHT: "right"}
 _COUNTED = (
     (Standing.MISMATCH, "does not show what was ordered", "do not show what was ordered"),
@@ -36,7 +38,13 @@ _COUNTED = (
 
 
 def proposal_sentence(kind: ProposalKind, moves: Sequence[Move], regions: RegionMap) -> str:
-    """Return what would put it right, in one sentence."""
+    """Return what would put it right, in one sentence; a second where tags alone say so."""
+    if moves[0].basis is Basis.TAGS:
+        return f"{_sentence(kind, moves, regions)} {_BY_TAGS}"
+    return _sentence(kind, moves, regions)
+
+
+def _sentence(kind: ProposalKind, moves: Sequence[Move], regions: RegionMap) -> str:
     if kind is ProposalKind.MISSING_ORDER:
         return (
             f"{_capital(_images(moves, regions))} {_verb(moves, 'fits', 'fit')} no order of this"
@@ -92,11 +100,13 @@ def accession_sentence(
     said = []
     if accession.cancelled:
         said.append("Its order was cancelled.")
+    if not images:
+        said.append("No image has come under it.")
     for standing, one, many in _COUNTED:
         if count := counts[standing]:
             share = "The image" if len(images) == 1 else f"{count} of {len(images)} images"
             said.append(f"{share} {one if count == 1 else many}.")
-    names = [regions.name(region) for region in missing]
+    names = [regions.name(r) if r in regions.regions else r.lower() for r in missing]
     if names:
         said.append(f"Ordered and not imaged: {', '.join(names)}.")
     if any(image.side_differs for image in images):

@@ -23,7 +23,7 @@ class Standing(StrEnum):
     or another order of the patient asks for it."""
 
     INCOMPLETE = "incomplete"
-    """Of an accession only: a part was ordered and never imaged."""
+    """Of an accession only: a part was ordered and never imaged, or no image came at all."""
 
     EXTRA = "extra"
     """Everything ordered was imaged; this shows something more, which nobody ordered."""
@@ -61,6 +61,9 @@ class OrderedAccession:
     laterality: Side = Side.UNSAID
     cancelled: bool = False
     """Every order of it was cancelled: no image belongs there."""
+
+    overdue: bool = False
+    """It has no image, and none is awaited any more; what was ordered was never imaged."""
 
     stale: bool = False
 
@@ -138,6 +141,16 @@ class ProposalKind(StrEnum):
     """Images belong to none of the patient's orders: one was never placed, or is not known."""
 
 
+class Basis(StrEnum):
+    """What a move rests on."""
+
+    PIXELS = "pixels"
+    """The region that the network saw."""
+
+    TAGS = "tags"
+    """The tagged side alone: both orders are for this region, of either side."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """One image, and where it belongs."""
@@ -155,6 +168,8 @@ class Move:
 
     margin: float
     """How much worse, in nats, the best explanation is in which the image does not go there."""
+
+    basis: Basis = Basis.PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +189,7 @@ class Reconciliation:
     """A patient's accessions of some days, and what would put them right."""
 
     accessions: tuple[AccessionVerdict, ...]
-    """Those with images, in the order of their keys."""
+    """Those with images and those that are overdue, in the order of their keys."""
 
     proposals: tuple[Proposal, ...]
 

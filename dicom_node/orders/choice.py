@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dicom_node.config.accession import OrderedBy
 from inference.accessions import AccessionRef, OrderedAccession
 from inference.orders import Order, OrderState, PatientKey, Side
-from inference.reconcile import merged_expectation
+from inference.completeness import merged_expectation
 from inference.types import Expectation, ExpectationSource
 
 SOURCES_OF: dict[OrderedBy, frozenset[ExpectationSource]] = {

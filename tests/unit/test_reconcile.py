@@ -11,8 +11,9 @@ from inference.accessions import (
     proposal_to_json,
 )
 from inference.assignment import Options
+from inference.completeness import parts
 from inference.orders import Side
-from inference.reconcile import parts, reconcile
+from inference.reconcile import reconcile
 from inference.types import Expectation, ExpectationSource, Verdict
 from inference.verify import Seen
 from tests.accessions import TABLE, image, ordered, saw
