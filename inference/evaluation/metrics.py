@@ -43,7 +43,7 @@ def weighted_auc(scores: FloatArray, truth: BoolArray, weights: FloatArray) -> F
     present, absent = _by_score(scores, truth, weights)
     below = np.cumsum(absent, axis=1) - absent
     pairs = present.sum(axis=1) * absent.sum(axis=1)
-    return _ratio((present * (below + absent / 2)).sum(axis=1), pairs)
+    return share((present * (below + absent / 2)).sum(axis=1), pairs)
 
 
 def average_precision(scores: FloatArray, truth: BoolArray) -> float:
@@ -57,8 +57,8 @@ def weighted_average_precision(
     """Return the average precision for each of R weightings; shapes as `weighted_auc`."""
     present, absent = (part[:, ::-1] for part in _by_score(scores, truth, weights))
     hits = np.cumsum(present, axis=1)
-    precision = _ratio(hits, hits + np.cumsum(absent, axis=1))
-    return _ratio((present * np.nan_to_num(precision)).sum(axis=1), present.sum(axis=1))
+    precision = share(hits, hits + np.cumsum(absent, axis=1))
+    return share((present * np.nan_to_num(precision)).sum(axis=1), present.sum(axis=1))
 
 
 def _by_score(
@@ -76,8 +76,8 @@ def _by_score(
     )
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Return the quotient, NaN where the denominator is 0."""
+def share(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """Return the quotient of each pair, NaN where the denominator is 0."""
     out = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=out, where=denominator > 0)
     return out
@@ -142,7 +142,7 @@ def calibration_error(probabilities: FloatArray, truth: BoolArray, *, bins: int 
 
 def youden_threshold(probabilities: FloatArray, truth: BoolArray) -> float:
     """Return the threshold with the largest sensitivity + specificity - 1."""
-    candidates = np.unique(probabilities)
-    sensitivity = np.array([(probabilities[truth] >= c).mean() for c in candidates])
-    specificity = np.array([(probabilities[~truth] < c).mean() for c in candidates])
-    return float(candidates[int(np.argmax(sensitivity + specificity))])
+    present, absent = _by_score(probabilities, truth, np.ones((1, len(truth))))
+    missed, passed = (np.cumsum(part[0]) - part[0] for part in (present, absent))
+    sensitivity, specificity = 1 - missed / present.sum(), passed / absent.sum()
+    return float(np.unique(probabilities)[int(np.argmax(sensitivity + specificity))])
