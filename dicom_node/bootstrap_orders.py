@@ -17,6 +17,7 @@ from dicom_node.orders.mllp import MllpListener
 from dicom_node.orders.services import OrderServices
 from dicom_node.orders.watch import WatchOrders
 from dicom_node.orders.worklist_source import RefreshWorklist, WorklistSource
+from dicom_node.pipeline.judge_unimaged import JudgeUnimaged, JudgeUnimagedParts
 from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import HeaderReader
 from dicom_node.pipeline.reconcile_orders import ReconcileOrders, ReconcileOrdersParts
@@ -43,8 +44,8 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
         A certificate or a character set that the configuration names cannot be used.
     """
     settings = ground.settings.accession
-    services = _services(ground)
     records = JudgementRecords(writer=ground.writer, pseudonyms=ground.pseudonyms)
+    services = _services(ground, records)
     announcer = Announcer(ground.work, channels_of(settings))
     return Orders(
         services=services,
@@ -80,7 +81,7 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
     )
 
 
-def _services(ground: Ground) -> OrderServices:
+def _services(ground: Ground, records: JudgementRecords) -> OrderServices:
     settings = ground.settings
     source = _worklist(ground)
     book = OrderBook(
@@ -101,6 +102,18 @@ def _services(ground: Ground) -> OrderServices:
         refresh=RefreshWorklist(source, book) if source is not None else None,
         refresh_s=settings.worklist.refresh_s if settings.worklist is not None else math.inf,
         listener=_listener(ground, book),
+        unimaged=JudgeUnimaged(
+            JudgeUnimagedParts(
+                database=ground.database,
+                settings=settings.accession,
+                regions=ground.regions,
+                work=ground.work,
+                records=records,
+                clock=ground.clock,
+                metrics=ground.metrics,
+            )
+        ),
+        unimaged_s=settings.pipeline.reconcile_s,
     )
 
 

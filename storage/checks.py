@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_, delete, or_
 
 from storage.models import Accession
 from storage.order_models import AccessionCheck
@@ -17,10 +17,12 @@ from storage.rows import columns_of, insert, made_of
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CheckRow:
-    """How one accession stands to its order; see `storage.models.AccessionCheck`."""
+    """How one accession stands to its order; see `storage.order_models.AccessionCheck`."""
 
     key: str
-    patient_fk: int
+    patient_fk: int | None
+    """None for an order of somebody of whom no image of the same days came."""
+
     accession_fk: int | None
     verdict: str
     document: dict[str, Any]
@@ -45,6 +47,12 @@ def keep_check(connection: Connection, row: CheckRow) -> bool:
         .on_conflict_do_update(index_elements=["key"], set_=values)
     )
     return True
+
+
+def forget_checks(connection: Connection, keys: Collection[str]) -> list[str]:
+    """Remove how these accessions stood; return the keys of those that there were."""
+    statement = delete(AccessionCheck).where(AccessionCheck.key.in_(keys))
+    return list(connection.scalars(statement.returning(AccessionCheck.key)))
 
 
 def check_of(connection: Connection, key: str) -> CheckRow | None:
@@ -77,7 +85,13 @@ def listing(
     if verdicts:
         statement = statement.where(AccessionCheck.verdict.in_(verdicts))
     if accession_number:
-        statement = statement.join(Accession, Accession.id == AccessionCheck.accession_fk).where(
-            Accession.accession_number == accession_number
+        told = AccessionCheck.document["verdict"]["accession"]["accession_number"].as_string()
+        statement = statement.join(
+            Accession, Accession.id == AccessionCheck.accession_fk, isouter=True
+        ).where(
+            or_(
+                Accession.accession_number == accession_number,
+                and_(AccessionCheck.accession_fk.is_(None), told == accession_number),
+            )
         )
     return made_of(CheckRow, connection.execute(statement))

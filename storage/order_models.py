@@ -107,9 +107,12 @@ class AccessionCheck(Base):
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     """``<patient row>:<accession row>``; images without accession number have
-    ``<patient row>:none:<study row>``."""
+    ``<patient row>:none:<study row>``, an order without images
+    ``order:<hash of patient and number>``."""
 
-    patient_fk: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    patient_fk: Mapped[int | None] = mapped_column(ForeignKey("patient.id"), index=True)
+    """None for an order of somebody of whom no image of the same days came."""
+
     accession_fk: Mapped[int | None] = mapped_column(ForeignKey("accession.id"), index=True)
     verdict: Mapped[str] = mapped_column(String(16))
     document: Mapped[dict[str, Any]]

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, true, update
 
 from storage.models import Accession, Instance, Patient, Study
 from storage.order_models import OrderLookup, WorkOrder
@@ -160,6 +160,31 @@ def orders_of_patient(
         statement = statement.where(
             or_(WorkOrder.ordered_on.is_(None), WorkOrder.ordered_on <= last_day)
         )
+    return made_of(OrderRow, connection.execute(statement))
+
+
+def unimaged_orders(connection: Connection, first_day: date, last_day: date) -> list[OrderRow]:
+    """Return the orders of these days, cancelled ones too, under whose number no image of
+    their patient was taken; oldest row first.
+
+    The day of an order that names none is the one on which its newest notice came.
+    """
+    day = func.coalesce(WorkOrder.ordered_on, func.date(WorkOrder.received_at))
+    imaged = (
+        select(Instance.id)
+        .join(Accession, Accession.id == Instance.accession_fk)
+        .join(Patient, Patient.id == Instance.patient_fk)
+        .where(
+            Accession.accession_number == WorkOrder.accession_number,
+            Patient.patient_id == WorkOrder.patient_id,
+            Instance.route != "",
+        )
+    )
+    statement = (
+        columns_of(OrderRow, WorkOrder)
+        .where(day >= first_day, day <= last_day, WorkOrder.patient_id != "", ~imaged.exists())
+        .order_by(WorkOrder.id)
+    )
     return made_of(OrderRow, connection.execute(statement))
 
 

@@ -36,6 +36,19 @@ class AcceptAction(StrEnum):
     rejection note for the wrongly filed images."""
 
 
+class Unimaged(StrEnum):
+    """Which orders without any image are called incomplete, once none is awaited any more."""
+
+    ALL = "all"
+    """Every one: patients who never came, too."""
+
+    SIBLINGS = "siblings"
+    """Those of patients of whom other images of the same days came."""
+
+    NONE = "none"
+    """None: for a node that is not sent every image."""
+
+
 class DeviceSettings(Section):
     """A device, or several that are counted as one, in metrics."""
 
@@ -117,6 +130,15 @@ class AccessionSettings(Section):
 
     watch_h: Annotated[float, Field(gt=0, le=720)] = 48.0
     """How long after its last image a study is verified again when an order changes."""
+
+    unimaged: Unimaged = Unimaged.ALL
+    """Which orders under which no image came are called incomplete: ``all``, ``siblings``
+    (of patients of whom other images of the same days came) or ``none``, for a node that is
+    not sent every image."""
+
+    unimaged_after_h: Annotated[float, Field(gt=0, le=720)] = 2.0
+    """How long after the patient's last image an order of that day or before is awaited no
+    more. Without other images it is awaited until `day_window` days after its day."""
 
     least_odds: Annotated[float, Field(gt=1)] = 19.0
     """A move is proposed when it is this many times as probable as the next best

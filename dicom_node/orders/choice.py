@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from dicom_node.config.accession import OrderedBy
 from inference.accessions import AccessionRef, OrderedAccession
-from inference.orders import Order, OrderState, PatientKey, Side
 from inference.completeness import merged_expectation
+from inference.orders import Order, OrderState, PatientKey, Side
 from inference.types import Expectation, ExpectationSource
 
 SOURCES_OF: dict[OrderedBy, frozenset[ExpectationSource]] = {
@@ -91,10 +91,17 @@ def holding(
     orders: Sequence[Order],
     declared: Declared,
     sources: Sequence[OrderedBy],
+    *,
+    overdue: bool = False,
 ) -> OrderedAccession:
     """Return what was ordered under an accession, by the first of `sources` that knows.
 
     A source that says every order was cancelled knows, too.
+
+    Parameters
+    ----------
+    overdue : bool
+        Whether it has no image, and none is awaited any more; holds where a region is known.
     """
     for name in sources:
         told = [order for order in orders if order.source in SOURCES_OF[name]]
@@ -113,6 +120,7 @@ def holding(
                 ref=_ref(key, number, active or orders, declared),
                 expected=expected,
                 laterality=one_side({o.laterality for o in active} or declared.sides),
+                overdue=overdue,
                 stale=any(order.stale for order in active),
             )
     return OrderedAccession(ref=_ref(key, number, orders, declared))

@@ -9,6 +9,7 @@ from dicom_node.config.accession import AcceptAction
 from dicom_node.correction.port import CorrectionPreview, Mended, Mender
 from dicom_node.notify.begin import Announcer
 from dicom_node.pipeline.judgement_records import JudgementRecords
+from dicom_node.pipeline.patient_images import patient_key
 from storage import proposals
 from storage.patients import patient_of
 from storage.proposals import ProposalRow
@@ -124,7 +125,8 @@ class Decide:
             for study_id in proposals.studies_of(connection, proposal_id):
                 reopen_study(connection, study_id=study_id)
             parts.announcer.announce(connection, row)
-            patient = patient_of(connection, proposals.studies_of(connection, proposal_id)[0])
+            owner = patient_of(connection, proposals.studies_of(connection, proposal_id)[0])
+            patient = patient_key(owner)
             parts.records.changed(connection, patient, row, actor=actor, now=now)
         parts.metrics.count("proposals_total", kind=row.kind, change=row.state.value)
         return row

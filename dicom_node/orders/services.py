@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dicom_node.orders.book import OrderBook
 from dicom_node.orders.mllp import MllpListener
 from dicom_node.orders.worklist_source import RefreshWorklist, WorklistSource
+from dicom_node.pipeline.judge_unimaged import JudgeUnimaged
 from dicom_node.scheduler import Periodic
 
 _FORGET_S = 3600.0
@@ -20,6 +21,8 @@ class OrderServices:
     refresh: RefreshWorklist | None
     refresh_s: float
     listener: MllpListener | None
+    unimaged: JudgeUnimaged
+    unimaged_s: float
 
     def start(self) -> None:
         """Begin to listen for HL7 orders.
@@ -41,7 +44,10 @@ class OrderServices:
 
     def periodics(self) -> Sequence[Periodic]:
         """Return what runs at intervals."""
-        own = [Periodic("order_lookups", _FORGET_S, self.book.forget)]
+        own = [
+            Periodic("order_lookups", _FORGET_S, self.book.forget),
+            Periodic("unimaged_orders", self.unimaged_s, self.unimaged),
+        ]
         if self.refresh is not None:
             own.append(Periodic("worklist", self.refresh_s, self.refresh))
         return own

@@ -1,7 +1,6 @@
 """From a patient's images and orders to what `inference.reconcile` takes."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,15 +10,18 @@ from sqlalchemy import Connection
 from dicom_node.config.accession import AccessionSettings
 from dicom_node.orders.book import OrderBook
 from dicom_node.orders.choice import Declared, Number, holding, meant_by, of_patient
+from dicom_node.orders.waiting import is_overdue, keys_of, waiting_of
 from dicom_node.pipeline.patient_images import (
     PatientImage,
     PatientImages,
     day_of,
     declared_of,
     number_of,
+    patient_key,
 )
 from inference.accessions import FiledImage, ImageRef, OrderedAccession, Proposal
-from inference.orders import Order, OrderQuery, PatientKey, order_to_json
+from inference.orders import Order, OrderQuery, order_to_json
+from storage import checks
 from storage.patients import accession_ids
 
 _SHOWN = frozenset({"source", "provenance", "received_at", "state", "regions", "laterality"})
@@ -39,19 +41,26 @@ class Gathered:
     orders: Mapping[str, tuple[Order, ...]]
     """What sources told of each accession, by key."""
 
+    waiting_keys: frozenset[str]
+    """Keys under which these orders may once have been judged without images."""
+
     def studies_of(self, key: str) -> set[int]:
-        """Return the studies with images of an accession."""
-        return {
+        """Return the studies with images of an accession; of one without images, all."""
+        found = {
             self.by_instance[image.ref.instance_id].row.study_id
             for image in self.images
             if image.accession == key
         }
+        return found or {image.row.study_id for image in self.by_instance.values()}
 
     def studies_of_proposal(self, proposal: Proposal) -> set[int]:
         """Return the studies with images that move, or that others would join."""
         moved = {self.by_instance[m.image.instance_id].row.study_id for m in proposal.moves}
+        filed = {image.accession for image in self.images}
         joined = (
-            self.studies_of(move.target.key) for move in proposal.moves if move.target is not None
+            self.studies_of(move.target.key)
+            for move in proposal.moves
+            if move.target is not None and move.target.key in filed
         )
         return moved.union(*joined)
 
@@ -64,10 +73,7 @@ class Gathered:
         """Return what is kept of an accession's verdict, with where its order was learnt."""
         return {
             "verdict": verdict,
-            "orders": [
-                {name: value for name, value in order_to_json(order).items() if name in _SHOWN}
-                for order in self.orders.get(key, ())
-            ],
+            "orders": shown_of(self.orders.get(key, ())),
             "study_ids": sorted(self.studies_of(key)),
             "calling_ae_titles": sorted(
                 {
@@ -79,6 +85,14 @@ class Gathered:
         }
 
 
+def shown_of(orders: Iterable[Order]) -> list[dict[str, Any]]:
+    """Return what is kept of orders with the check of their accession, as JSON types."""
+    return [
+        {name: value for name, value in order_to_json(order).items() if name in _SHOWN}
+        for order in orders
+    ]
+
+
 def queries_for(seen: PatientImages, study_id: int) -> list[OrderQuery]:
     """Return what to ask a worklist: the numbers of the study's images, then the patient."""
     numbers = {
@@ -87,7 +101,7 @@ def queries_for(seen: PatientImages, study_id: int) -> list[OrderQuery]:
         if image.row.study_id == study_id and image.row.accession_number
     }
     queries = [OrderQuery(accession_number=number) for number in sorted(numbers)]
-    patient = _patient(seen)
+    patient = patient_key(seen.patient)
     if patient.patient_id:
         own = next(study for study in seen.studies if study.id == study_id)
         queries.append(OrderQuery(patient=patient, day=day_of(own)))
@@ -95,14 +109,19 @@ def queries_for(seen: PatientImages, study_id: int) -> list[OrderQuery]:
 
 
 def gathered(
-    connection: Connection, seen: PatientImages, book: OrderBook, settings: AccessionSettings
+    connection: Connection,
+    seen: PatientImages,
+    book: OrderBook,
+    settings: AccessionSettings,
+    now: datetime,
 ) -> Gathered:
     """Return the patient's accessions with what was ordered under each.
 
     Orders of the patient that no image is filed under are among them: an image may belong
-    there.
+    there, and some are overdue. An order that was judged so stays overdue until its images
+    come or it is cancelled.
     """
-    patient = _patient(seen)
+    patient = patient_key(seen.patient)
     groups = _groups(connection, seen)
     numbers = sorted({number.accession_number for number, _ in groups.values()} - {""})
     days = tuple(
@@ -115,16 +134,20 @@ def gathered(
         told[key] = meant_by(number, patient, known)
         accessions.append(holding(key, number, told[key], declared_of(images), settings.sources))
     meant = {id(order) for orders in told.values() for order in orders}
+    last_image_at = max((study.last_received_at for study in seen.studies), default=None)
     waiting = [order for order in of_patient(patient, known) if id(order) not in meant]
-    for number in sorted(
-        {Number(accession_number=o.accession_number, issuer=o.issuer) for o in waiting},
-        key=lambda number: (number.accession_number, number.issuer),
-    ):
-        orders = meant_by(number, patient, waiting)
-        if orders and number.accession_number not in numbers:
-            key = _waiting_key(seen.patient.id, number)
-            told[key] = orders
-            accessions.append(holding(key, number, orders, Declared(), settings.sources))
+    for each in waiting_of(patient, waiting):
+        if each.number.accession_number in numbers:
+            continue
+        told[each.key] = each.orders
+        overdue = is_overdue(each.orders, settings, now, last_image_at) or (
+            checks.check_of(connection, each.key) is not None
+        )
+        accessions.append(
+            holding(
+                each.key, each.number, each.orders, Declared(), settings.sources, overdue=overdue
+            )
+        )
     return Gathered(
         accessions=tuple(accessions),
         images=tuple(
@@ -139,6 +162,7 @@ def gathered(
             if number.accession_number
         },
         orders=told,
+        waiting_keys=keys_of(known),
     )
 
 
@@ -174,12 +198,3 @@ def _filed(key: str, place: int, image: PatientImage) -> FiledImage:
         laterality=image.header.tagged,
         expected=next(iter(image.header.declared), None),
     )
-
-
-def _patient(seen: PatientImages) -> PatientKey:
-    return PatientKey(patient_id=seen.patient.patient_id, issuer=seen.patient.issuer_of_patient_id)
-
-
-def _waiting_key(patient: int, number: Number) -> str:
-    name = f"{number.issuer}\x00{number.accession_number}".encode()
-    return f"{patient}:order:{hashlib.sha256(name).hexdigest()[:16]}"

@@ -12,7 +12,7 @@ from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from audit.store import append
 from inference.accessions import AccessionVerdict, proposal_from_json
-from storage.patients import PatientRow
+from inference.orders import PatientKey
 from storage.proposals import ProposalRow
 
 log = structlog.get_logger()
@@ -28,17 +28,22 @@ class JudgementRecords:
     def checked(
         self,
         connection: Connection,
-        patient: PatientRow,
+        patient: PatientKey,
         verdict: AccessionVerdict,
         now: datetime,
     ) -> None:
         """Record how an accession stands to its order."""
-        key, expected = verdict.accession.key, verdict.expected
+        expected = verdict.expected
+        subject = self._subject(patient, verdict.accession.accession_number)
+        # The key of an order without images is a hash of identifiers, which could be guessed.
+        key = verdict.accession.key
+        if not verdict.images:
+            key = f"order:{subject.accession_pseudonym[:32]}:{subject.patient_pseudonym[:32]}"
         append(
             connection,
             self.writer.accession_checked(
                 check_key=key,
-                subject=self._subject(patient, verdict.accession.accession_number),
+                subject=subject,
                 standing=verdict.standing.value,
                 images={
                     each.image.sop_instance_uid: each.standing.value for each in verdict.images
@@ -63,7 +68,7 @@ class JudgementRecords:
     def changed(
         self,
         connection: Connection,
-        patient: PatientRow,
+        patient: PatientKey,
         row: ProposalRow,
         *,
         actor: str,
@@ -86,11 +91,9 @@ class JudgementRecords:
             "pipeline.proposal.changed", proposal_id=row.id, kind=row.kind, change=row.state.value
         )
 
-    def _subject(self, patient: PatientRow, accession_number: str) -> Subject:
+    def _subject(self, patient: PatientKey, accession_number: str) -> Subject:
         return Subject(
-            patient_pseudonym=self.pseudonyms.patient(
-                patient.patient_id, patient.issuer_of_patient_id
-            ),
+            patient_pseudonym=self.pseudonyms.patient(patient.patient_id, patient.issuer),
             accession_pseudonym=self.pseudonyms.accession(accession_number),
         )
 

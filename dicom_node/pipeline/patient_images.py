@@ -16,7 +16,7 @@ from dicom_node.report.evidence import text_of
 from inference.elements import items, text
 from inference.manifest import Label
 from inference.ordered import expectation
-from inference.orders import Side
+from inference.orders import PatientKey, Side
 from inference.regions import RegionMap
 from inference.sides import side_of
 from inference.types import Expectation, Task
@@ -196,6 +196,11 @@ def number_of(row: InstanceRow) -> Number:
         accession_number=row.accession_number,
         issuer=row.accession_issuer if row.accession_number else "",
     )
+
+
+def patient_key(row: PatientRow) -> PatientKey:
+    """Return the patient as orders name one."""
+    return PatientKey(patient_id=row.patient_id, issuer=row.issuer_of_patient_id)
 
 
 def declared_of(images: Sequence[PatientImage]) -> Declared:

@@ -26,6 +26,7 @@ from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import (
     HeaderReader,
     PatientImages,
+    patient_key,
     read_patient,
     token_of,
 )
@@ -133,7 +134,9 @@ class ReconcileOrders:
             with parts.database.transaction() as connection:
                 lock_patient(connection, seen.patient.id)
                 if self._is_current(connection, seen):
-                    found = gathered(connection, seen, parts.book, parts.settings)
+                    found = gathered(
+                        connection, seen, parts.book, parts.settings, parts.clock.now()
+                    )
                     result = self._reconciled(connection, seen, found)
                     self._keep(connection, seen, found, result, None if reported else study_id)
                     return self._standing(connection, seen, found, result, study_id)
@@ -175,18 +178,23 @@ class ReconcileOrders:
             for verdict in result.accessions
             if self._keep_check(connection, seen, found, verdict, now)
         ]
+        judged = {verdict.accession.key for verdict in result.accessions}
+        gone = checks.forget_checks(connection, found.waiting_keys - judged)
         moved = self._keep_proposals(connection, seen, found, result.proposals, now)
         touched = {
             study for verdict in changed for study in found.studies_of(verdict.accession.key)
         }
         touched |= {study for row in moved for study in proposals.studies_of(connection, row.id)}
+        if gone:  # reports on the siblings called the order incomplete
+            touched |= {study.id for study in seen.studies}
         for study in seen.studies:
             if study.id in touched and study.id != own:
                 reopen_study(connection, study_id=study.id)
+        patient = patient_key(seen.patient)
         for verdict in changed:
-            self._parts.records.checked(connection, seen.patient, verdict, now)
+            self._parts.records.checked(connection, patient, verdict, now)
         for row in moved:
-            self._parts.records.changed(connection, seen.patient, row, actor="node", now=now)
+            self._parts.records.changed(connection, patient, row, actor="node", now=now)
 
     def _keep_check(
         self,
@@ -216,7 +224,9 @@ class ReconcileOrders:
         return known is None or _lasting(known.document) != _lasting(document)
 
     def _count(self, found: Gathered, verdict: AccessionVerdict, known: CheckRow | None) -> None:
-        """Count each image once for every standing that it comes to."""
+        """Count each image once for every standing that it comes to, and an order without."""
+        if not verdict.images and known is None:
+            self._parts.metrics.count("orders_unimaged_total")
         before = {
             each["image"]["instance_id"]: each["standing"]
             for each in (known.document["verdict"]["images"] if known is not None else ())
@@ -286,7 +296,8 @@ class ReconcileOrders:
             accessions=tuple(
                 verdict
                 for verdict in result.accessions
-                if any(each.image.instance_id in own for each in verdict.images)
+                if not verdict.images
+                or any(each.image.instance_id in own for each in verdict.images)
             ),
             verdicts={
                 each.image.instance_id: each.verdict

@@ -52,6 +52,11 @@ def reconcile_key(study_id: int, order_id: int, version: int) -> str:
     return f"{JobKind.RECONCILE}:{study_id}:{order_id}:{version}"
 
 
+def overdue_key(study_id: int, check_key: str, changes: int) -> str:
+    """Return the key of the job that compares a study with an order without images."""
+    return f"{JobKind.RECONCILE}:{study_id}:{check_key}:{changes}"
+
+
 def notify_key(proposal_id: int, state: str, channel: str) -> str:
     """Return the key of the job that tells a channel what became of a proposal."""
     return f"{JobKind.NOTIFY}:{proposal_id}:{state}:{channel}"

@@ -1,0 +1,94 @@
+"""Orders under which no image came: which they are, and when none is awaited any more (pure)."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from dicom_node.config.accession import AccessionSettings, Unimaged
+from dicom_node.orders.choice import Number, meant_by
+from inference.orders import Order, OrderState, PatientKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An accession that is known from its orders alone."""
+
+    key: str
+    number: Number
+    orders: tuple[Order, ...]
+
+    @property
+    def active(self) -> bool:
+        """Whether some of its orders still holds."""
+        return any(order.state is not OrderState.CANCELLED for order in self.orders)
+
+
+def waiting_of(patient: PatientKey, orders: Iterable[Order]) -> list[Waiting]:
+    """Return the accessions of a patient's orders, by number; `orders` have no images."""
+    own = list(orders)
+    numbers = {Number(accession_number=o.accession_number, issuer=o.issuer) for o in own}
+    found = []
+    for number in sorted(numbers, key=lambda number: (number.accession_number, number.issuer)):
+        meant = meant_by(number, patient, own)
+        if meant:
+            issuer = next((o.patient.issuer for o in meant if o.patient.issuer), "")
+            key = _key(patient.patient_id, issuer, number)
+            found.append(Waiting(key=key, number=number, orders=meant))
+    return found
+
+
+def keys_of(orders: Iterable[Order]) -> frozenset[str]:
+    """Return every key under which a check of these orders may have been kept."""
+    return frozenset(
+        _key(
+            order.patient.patient_id,
+            issuer,
+            Number(accession_number=order.accession_number, issuer=order.issuer),
+        )
+        for order in orders
+        for issuer in ("", order.patient.issuer)
+    )
+
+
+def is_overdue(
+    orders: Sequence[Order],
+    settings: AccessionSettings,
+    now: datetime,
+    last_image_at: datetime | None,
+) -> bool:
+    """Whether no image of these orders is awaited any more.
+
+    Either their day and `day_window` days more have passed (in UTC), or the patient was here
+    on their day or later and the last image came `unimaged_after_h` ago.
+
+    Parameters
+    ----------
+    orders : sequence of Order
+        Of one accession. Their day is the latest; of one that names none, the day on which
+        its notice came.
+    last_image_at : datetime, optional
+        When the patient's last image of the same days came; None where there is none.
+    """
+    wanted = Unimaged.SIBLINGS, Unimaged.ALL
+    if settings.unimaged not in (wanted[1:] if last_image_at is None else wanted):
+        return False
+    day = max(order.ordered_on or order.received_at.date() for order in orders)
+    if now.date() > day + timedelta(days=settings.day_window):
+        return True
+    if last_image_at is None or last_image_at.date() < day:
+        return False
+    return now - last_image_at >= timedelta(hours=settings.unimaged_after_h)
+
+
+def first_day(settings: AccessionSettings, now: datetime) -> date:
+    """Return the first day whose orders are looked at; earlier ones have been, or are history."""
+    return now.date() - timedelta(days=settings.day_window + _LOOK_BACK_DAYS)
+
+
+_LOOK_BACK_DAYS = 7
+
+
+def _key(patient_id: str, patient_issuer: str, number: Number) -> str:
+    name = "\x00".join((patient_id, patient_issuer, number.issuer, number.accession_number))
+    return f"order:{hashlib.sha256(name.encode()).hexdigest()[:40]}"

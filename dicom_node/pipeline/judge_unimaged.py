@@ -1,0 +1,137 @@
+"""Judges orders under which no image came, once none is awaited any more; runs at intervals."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from audit.clock import Clock
+from audit.metrics import Metrics
+from dicom_node.config.accession import AccessionSettings, Unimaged
+from dicom_node.orders.choice import Declared, holding
+from dicom_node.orders.waiting import Waiting, first_day, is_overdue, keys_of, waiting_of
+from dicom_node.pipeline.gathering import shown_of
+from dicom_node.pipeline.judgement_records import JudgementRecords
+from dicom_node.pipeline.patient_images import day_of
+from dicom_node.pipeline.work import Work, overdue_key
+from inference.accessions import accession_to_json
+from inference.orders import Order, PatientKey, order_from_json
+from inference.reconcile import reconcile
+from inference.regions import RegionMap
+from storage import checks
+from storage.checks import CheckRow
+from storage.orders import studies_concerned, unimaged_orders
+from storage.patients import PatientStudy, patient_of, studies_of_patient
+from storage.session import Database
+from storage.states import JobKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeUnimagedParts:
+    """What the use case works with; built by the composition root."""
+
+    database: Database
+    settings: AccessionSettings
+    regions: RegionMap
+    work: Work
+    records: JudgementRecords
+    clock: Clock
+    metrics: Metrics
+
+
+class JudgeUnimaged:
+    """Looks for overdue orders.
+
+    Where the patient has images of the same days, a job compares them all again, so that
+    the reports say so; else the order is judged here.
+    """
+
+    def __init__(self, parts: JudgeUnimagedParts) -> None:
+        self._parts = parts
+
+    def __call__(self) -> None:
+        """Look once."""
+        parts = self._parts
+        if parts.settings.unimaged is Unimaged.NONE:
+            return
+        now = parts.clock.now()
+        with parts.database.reading() as connection:
+            rows = unimaged_orders(connection, first_day(parts.settings, now), now.date())
+        people: dict[PatientKey, list[Order]] = defaultdict(list)
+        for row in rows:
+            order = order_from_json(row.document)
+            people[order.patient].append(order)
+        for patient, orders in people.items():
+            for each in waiting_of(patient, orders):
+                with parts.database.transaction() as connection:
+                    self._look_at(connection, each)
+
+    def _look_at(self, connection: Connection, each: Waiting) -> None:
+        parts = self._parts
+        if not each.active:
+            checks.forget_checks(connection, keys_of(each.orders))
+            return
+        studies = self._siblings(connection, each.orders)
+        last = max((study.last_received_at for study in studies), default=None)
+        if checks.check_of(connection, each.key) is not None or not is_overdue(
+            each.orders, parts.settings, parts.clock.now(), last
+        ):
+            return
+        if studies:
+            parts.work.begin(
+                connection,
+                key=overdue_key(studies[-1].id, each.key, studies[-1].changes),
+                kind=JobKind.RECONCILE,
+                queue=JobKind.RECONCILE,
+                study_id=studies[-1].id,
+                urgent=False,
+            )
+        else:
+            self._judge(connection, each)
+
+    def _siblings(self, connection: Connection, orders: Sequence[Order]) -> list[PatientStudy]:
+        """Return the patient's studies with images of the days of `orders`."""
+        own = orders[0]
+        ids = studies_concerned(
+            connection,
+            accession_number="",
+            patient_id=own.patient.patient_id,
+            issuer_of_patient_id=own.patient.issuer,
+        )
+        if not ids:
+            return []
+        days = {order.ordered_on or order.received_at.date() for order in orders}
+        found = studies_of_patient(connection, patient_of(connection, ids[-1]).id)
+        window = self._parts.settings.day_window
+        return [
+            study
+            for study in found
+            if study.id in ids and any(abs((day_of(study) - day).days) <= window for day in days)
+        ]
+
+    def _judge(self, connection: Connection, each: Waiting) -> None:
+        parts = self._parts
+        accession = holding(
+            each.key, each.number, each.orders, Declared(), parts.settings.sources, overdue=True
+        )
+        now = parts.clock.now()
+        for verdict in reconcile([accession], [], parts.regions).accessions:
+            checks.keep_check(
+                connection,
+                CheckRow(
+                    key=each.key,
+                    patient_fk=None,
+                    accession_fk=None,
+                    verdict=verdict.standing.value,
+                    document={
+                        "verdict": accession_to_json(verdict),
+                        "orders": shown_of(each.orders),
+                        "study_ids": [],
+                        "calling_ae_titles": [],
+                    },
+                    checked_at=now,
+                ),
+            )
+            parts.records.checked(connection, each.orders[0].patient, verdict, now)
+            parts.metrics.count("orders_unimaged_total")

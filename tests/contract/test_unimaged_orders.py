@@ -1,0 +1,121 @@
+"""Orders under which no image came are called incomplete, once none is awaited any more."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from audit.store import AuditFilter, query
+from dicom_node.config.accession import AccessionSettings, Unimaged
+from dicom_node.orders.waiting import is_overdue
+from inference.accessions import Standing
+from inference.orders import OrderState
+from storage import checks
+from storage.engine import migrate
+from storage.session import Database
+from storage.states import JobKind
+from tests.reconciling import NOW, Bench, order, standings
+
+
+@pytest.fixture
+def bench(database: Database, tmp_path: Path) -> Bench:
+    migrate(database)
+    return Bench(database, tmp_path)
+
+
+def listed(bench: Bench, number: str = "") -> dict[str, str]:
+    with bench.database.reading() as connection:
+        rows = checks.listing(connection, accession_number=number)
+    return {r.document["verdict"]["accession"]["accession_number"]: r.verdict for r in rows}
+
+
+def later(bench: Bench, **time: float) -> None:
+    bench.clock.moment += timedelta(**time)
+
+
+def test_the_order_of_a_part_that_was_not_imaged_with_the_others_becomes_incomplete(
+    bench: Bench,
+) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    bench.book.keep((order("B", "ANKLE"),))
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH}
+    bench.unimaged()
+    before = bench.jobs(JobKind.RECONCILE)
+
+    later(bench, hours=2)
+    bench.unimaged()
+    [job] = set(bench.jobs(JobKind.RECONCILE)) - set(before)
+    assert f":{knee}:order:" in job
+    changes = bench.changes(knee)
+    bench.use_case.check(knee, reported=True)
+
+    assert listed(bench, "B") == {"B": "incomplete"}
+    assert bench.changes(knee) == changes + 1, "the report on the knee must say so"
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH, "B": Standing.INCOMPLETE}
+
+
+def test_it_stays_so_while_other_images_come_and_ends_when_its_own_do(bench: Bench) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    bench.book.keep((order("B", "ANKLE"),))
+    later(bench, hours=2)
+    assert standings(bench.check(knee))["B"] is Standing.INCOMPLETE
+    later(bench, hours=-2)
+    assert standings(bench.check(knee))["B"] is Standing.INCOMPLETE
+
+    changes = bench.changes(knee)
+    ankle = bench.image("ANKLE", AccessionNumber="B")
+    assert standings(bench.check(ankle)) == {"B": Standing.MATCH}
+    assert listed(bench) == {"A": "match", "B": "match"}
+    assert bench.changes(knee) == changes + 1, "the report on the knee said incomplete"
+
+
+def test_an_order_of_a_patient_who_never_came_is_incomplete_when_its_days_are_over(
+    bench: Bench,
+) -> None:
+    bench.book.keep((order("B", "ANKLE"), order("C", "KNEE", state=OrderState.CANCELLED)))
+    later(bench, days=1)
+    bench.unimaged()
+    assert listed(bench) == {}
+
+    later(bench, days=1)
+    bench.unimaged()
+    bench.unimaged()
+    assert listed(bench) == {"B": "incomplete"}
+    with bench.database.reading() as connection:
+        [record] = [r for r in query(connection, AuditFilter()) if r.kind == "accession_checked"]
+    assert (record.body["outcome"], record.body["order"]["missing"]) == ("incomplete", ["ANKLE"])
+    assert record.body["images"] == {}
+
+    bench.book.keep((order("B", "ANKLE", state=OrderState.CANCELLED),))
+    bench.unimaged()
+    assert listed(bench) == {}
+
+
+def test_late_images_of_a_patient_who_never_came_end_it(bench: Bench) -> None:
+    bench.book.keep((order("B", "ANKLE"),))
+    later(bench, days=2)
+    bench.unimaged()
+    assert listed(bench) == {"B": "incomplete"}
+    ankle = bench.image("ANKLE", AccessionNumber="B", day="20260104")
+    bench.check(ankle)
+    assert listed(bench) == {"B": "match"}
+
+
+def test_an_order_for_tomorrow_is_awaited_however_long_ago_the_last_image_came() -> None:
+    tomorrow = order("B", "ANKLE", ordered_on=(NOW + timedelta(days=1)).date())
+    settings = AccessionSettings()
+    assert not is_overdue((tomorrow,), settings, NOW + timedelta(hours=11), NOW)
+    assert is_overdue((tomorrow,), settings, NOW + timedelta(days=3), NOW)
+
+
+@pytest.mark.parametrize(
+    ("unimaged", "with_siblings", "without"),
+    [(Unimaged.ALL, True, True), (Unimaged.SIBLINGS, True, False), (Unimaged.NONE, False, False)],
+)
+def test_a_site_says_which_orders_without_images_count(
+    unimaged: Unimaged, with_siblings: bool, without: bool
+) -> None:
+    settings = AccessionSettings(unimaged=unimaged)
+    orders, now = (order("B", "ANKLE"),), NOW + timedelta(days=3)
+    assert is_overdue(orders, settings, now, NOW) is with_siblings
+    assert is_overdue(orders, settings, now, None) is without
