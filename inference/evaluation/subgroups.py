@@ -111,7 +111,7 @@ def subgroup_table(
         values = [str(value) for value in np.unique(member) if value]
         if len(values) < 2:
             continue
-        for value in sorted(values, key=_band_order):
+        for value in sorted(values, key=band_order):
             comparison = _Comparison(
                 scores=probabilities,
                 targets=targets,
@@ -148,7 +148,8 @@ _UNSAID = _Measured(auc=None, auc_95=None, gap=None, gap_95=None)
 _MEAN_COLUMN = -1
 
 
-def _band_order(value: str) -> tuple[int, str]:
+def band_order(value: str) -> tuple[int, str]:
+    """Return a key that sorts bands by age, and other subgroups by name."""
     bands = [name for _, name in _BANDS]
     return (bands.index(value) if value in bands else -1, value)
 
