@@ -60,6 +60,7 @@ class Event(StrEnum):
     PATIENT_CONFLICTED = "intake.patient.conflicted"
     FILE_RESTORED = "intake.file.restored"
     MODEL_LOADED = "inference.model.loaded"
+    RUNTIME_REFUSED = "inference.runtime.refused"
     BATCH_FAILED = "inference.batch.failed"
     IMAGE_REFUSED = "inference.image.refused"
     INSTANCE_ANALYSED = "pipeline.instance.analysed"
@@ -165,6 +166,12 @@ def _required() -> dict[Event, tuple[str, ...]]:
             "model_version",
             "weights_sha256",
             "configuration_sha256",
+        ),
+        Event.RUNTIME_REFUSED: (
+            "precision",
+            "reason",
+            "logit_difference",
+            "map_difference",
         ),
         Event.BATCH_FAILED: ("model_name", "batch_size", "error_type"),
         Event.IMAGE_REFUSED: ("reason_code", "error_type"),

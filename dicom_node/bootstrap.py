@@ -40,7 +40,7 @@ from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.reconcile import Reconcile, ReconcileParts
 from dicom_node.pipeline.report import ReportParts, WriteReport
 from dicom_node.pipeline.runner import Runner, Step
-from dicom_node.pipeline.settle import Settle
+from dicom_node.pipeline.settle import Settle, StillComing
 from dicom_node.pipeline.work import Work, deliver_queue
 from dicom_node.report.uids import node_device_uid
 from dicom_node.version import software_commit, software_version
@@ -50,7 +50,7 @@ from dicom_node.web.prometheus import PrometheusMetrics
 from dicom_node.web.server import WebServer
 from inference.regions import load_regions
 from inference.registry import Registry
-from inference.runtime.torch_runtime import torch_runtimes
+from inference.runtime.choice import runtimes
 from inference.service import InferenceOptions, InferenceService
 from storage.commit import GroupCommitter
 from storage.files import FileStore
@@ -117,7 +117,6 @@ def open_decide(settings: NodeSettings, database: Database) -> Iterator[Decide]:
                     writer=audit_writer(settings), pseudonyms=open_pseudonyms(settings)
                 ),
                 clock=SystemClock(),
-                metrics=NullMetrics(),
             )
         )
 
@@ -185,7 +184,12 @@ def load_inference(settings: NodeSettings, clock: Clock, metrics: Metrics) -> In
     options = settings.inference
     service = InferenceService(
         Registry.load(options.model_dirs),
-        runtime_for=torch_runtimes(device=options.device, threads=options.threads),
+        runtime_for=runtimes(
+            runtime=options.runtime,
+            device=options.device,
+            precision=options.precision,
+            threads=options.threads,
+        ),
         options=InferenceOptions(
             maximum_pixels=options.maximum_pixels,
             workers=options.workers,
@@ -215,12 +219,13 @@ def build_node(settings: NodeSettings) -> Node:
     access = AccessPolicy.from_settings(settings)
     ground = _ground(settings)
     inference = load_inference(settings, ground.clock, ground.metrics)
+    presence = Presence()
     orders = build_orders(
         ground,
         inference,
         _mender(settings, ground.database, ground.files, ground.work, ground.clock),
+        StillComing(presence, access.settle_s_for, ground.clock),
     )
-    presence = Presence()
     committer = GroupCommitter(ground.database)
     intake = Intake(
         IntakeParts(

@@ -7,7 +7,7 @@ a prediction: predicted, skipped or failed, and why.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from audit.clock import Clock
 from audit.errors import BrokenModel, InvalidConfiguration, NodeError, Transient
 from audit.metrics import Metrics
-from inference.architectures import PooledClassifier
 from inference.batcher import Batcher
 from inference.cam import heat_map
 from inference.decide import closed_gate, label_output
@@ -26,7 +25,7 @@ from inference.manifest import ModelManifest
 from inference.preprocess import letterbox, network_input
 from inference.reader import DisplayImage, UnreadableImage, read_display
 from inference.registry import LoadedModel, Registry
-from inference.runtime.port import RawOutput, Runtime
+from inference.runtime.port import RawOutput, RuntimeFor
 from inference.types import Decision, ImageAnalysis, ModelIdentity, Outcome, Prediction, Task
 
 NOT_FINITE = "model.output_not_finite"
@@ -71,8 +70,8 @@ class InferenceService:
     ----------
     registry : Registry
         The loaded models.
-    runtime_for : callable
-        Makes the runtime of a network, as `torch_runtimes` returns it.
+    runtime_for : RuntimeFor
+        Makes the runtime of a network, as `inference.runtime.choice.runtimes` returns it.
     options : InferenceOptions
     clock, metrics
         Ports of `audit`.
@@ -82,7 +81,7 @@ class InferenceService:
         self,
         registry: Registry,
         *,
-        runtime_for: Callable[[PooledClassifier], Runtime],
+        runtime_for: RuntimeFor,
         options: InferenceOptions,
         clock: Clock,
         metrics: Metrics,
@@ -199,10 +198,8 @@ class InferenceService:
         for model in self._models.values():
             model.batcher.close()
 
-    def _started(
-        self, model: LoadedModel, runtime_for: Callable[[PooledClassifier], Runtime]
-    ) -> _Running:
-        runtime = runtime_for(model.network)
+    def _started(self, model: LoadedModel, runtime_for: RuntimeFor) -> _Running:
+        runtime = runtime_for(model.network, model.manifest.input.size)
         batcher = Batcher(
             runtime,
             name=model.manifest.name,

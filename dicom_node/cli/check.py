@@ -151,6 +151,9 @@ def _models(settings: NodeSettings) -> str:
     service = load_inference(settings, SystemClock(), NullMetrics())
     try:
         service.warm_up()
-        return ", ".join(f"{m.name} {m.version} on {m.device}" for m in service.identities())
+        return ", ".join(
+            f"{m.name} {m.version} by {m.runtime}, {m.precision}, on {m.device}"
+            for m in service.identities()
+        )
     finally:
         service.close()

@@ -263,6 +263,15 @@ class InferenceSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run; ``auto`` takes a GPU when there is one."""
 
+    runtime: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the networks; ``auto`` is torch on a GPU and OpenVINO on a CPU, torch where
+    OpenVINO is not installed. A network that OpenVINO does not run as torch does stays with
+    torch (see docs/decisions)."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16`` is faster, for OpenVINO on a CPU that has it, and only for networks whose
+    outputs it hardly changes; the others stay in float32."""
+
     threads: Annotated[int, Field(ge=0)] = 0
     """Compute threads; 0 means one per core."""
 

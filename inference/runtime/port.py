@@ -1,10 +1,13 @@
 """The port through which the node runs a network, whatever executes it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inference.architectures import PooledClassifier
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +36,13 @@ class Runtime(Protocol):
 
     @property
     def precision(self) -> str:
-        """Of the arithmetic: ``float32``."""
+        """Of the arithmetic: ``float32`` or ``bfloat16``."""
         ...
 
     def run(self, batch: NDArray[np.float32]) -> RawOutput:
         """Return the output for `batch`, shape (N, channels, size, size)."""
         ...
+
+
+RuntimeFor = Callable[[PooledClassifier, int], Runtime]
+"""Makes the runtime of a network whose input is a square of so many pixels a side."""

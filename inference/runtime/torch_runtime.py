@@ -1,6 +1,5 @@
 """The reference runtime: torch, float32, on the CPU or a CUDA device."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -9,12 +8,12 @@ from numpy.typing import NDArray
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import PooledClassifier, closed_form_cam
-from inference.runtime.port import RawOutput, Runtime
+from inference.runtime.port import RawOutput, RuntimeFor
 
 
 def torch_runtimes(
     *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0
-) -> Callable[[PooledClassifier], Runtime]:
+) -> RuntimeFor:
     """Return what makes a `TorchRuntime` of a network.
 
     Parameters
@@ -35,7 +34,7 @@ def torch_runtimes(
     if threads:
         torch.set_num_threads(threads)
     chosen = "cuda" if present and device != "cpu" else "cpu"
-    return lambda network: TorchRuntime(network, device=chosen)
+    return lambda network, _size: TorchRuntime(network, device=chosen)
 
 
 class TorchRuntime:

@@ -229,7 +229,7 @@ class BrokenRuntime:
 
 
 def test_an_output_that_is_no_number_is_a_failure_not_a_decision(start, image):
-    service = start(runtime_for=lambda network: BrokenRuntime(network, logit=np.nan))
+    service = start(runtime_for=lambda network, _size: BrokenRuntime(network, logit=np.nan))
 
     body_part, findings = service.analyse(image, BOTH).predictions
 
@@ -241,7 +241,7 @@ def test_an_output_that_is_no_number_is_a_failure_not_a_decision(start, image):
 
 def test_a_network_that_cannot_run_is_tried_again_later(start, image):
     failure = RuntimeError("out of memory")
-    service = start(runtime_for=lambda network: BrokenRuntime(network, error=failure))
+    service = start(runtime_for=lambda network, _size: BrokenRuntime(network, error=failure))
 
     with pytest.raises(InferenceFailed):
         service.analyse(image, BOTH)
