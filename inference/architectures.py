@@ -15,6 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from inference.efficientnet_lite import CHANNELS, efficientnet_lite0
+from inference.small_cnn import CHANNELS as SMALL_CHANNELS
+from inference.small_cnn import small_cnn
 from inference.torchvision_compat import torchvision_models
 
 
@@ -105,8 +108,18 @@ def _resnet18() -> tuple[nn.Sequential, int]:
     return nn.Sequential(*list(network.children())[:-2]), 512
 
 
+def _efficientnet_lite0() -> tuple[nn.Sequential, int]:
+    return efficientnet_lite0(), CHANNELS
+
+
+def _small_cnn() -> tuple[nn.Sequential, int]:
+    return small_cnn(), SMALL_CHANNELS
+
+
 ARCHITECTURES: dict[str, Callable[[], tuple[nn.Sequential, int]]] = {
     "mobilenet_v2": _mobilenet_v2,
     "densenet121": _densenet121,
+    "efficientnet_lite0": _efficientnet_lite0,
     "resnet18": _resnet18,
+    "small_cnn": _small_cnn,
 }

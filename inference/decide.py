@@ -62,6 +62,6 @@ def closed_gate(gates: Sequence[Gate], predictions: Sequence[Prediction]) -> tup
         ]
         if not answers:
             return GATE_NOT_ASSESSED, GATE_NOT_ASSESSED_REASON
-        if any(answer.probability < gate.at_least for answer in answers):
+        if any(not gate.at_least <= answer.probability <= gate.at_most for answer in answers):
             return gate.reason_code, gate.reason
     return None

@@ -86,7 +86,8 @@ class Gate(_Section):
 
     task: Task
     label: str
-    at_least: Probability
+    at_least: Probability = 0.0
+    at_most: Probability = 1.0
     reason_code: str
     reason: str
 

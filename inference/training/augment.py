@@ -35,20 +35,63 @@ class Augmentation:
     noise: float = 0.03
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Disguise:
+    """What was done to images that a network may be asked to notice."""
+
+    inverted: NDArray[np.bool_]
+    """Shape (N,): greys inverted."""
+
+    turns: NDArray[np.int64]
+    """Shape (N,): quarter turns, 0 to 3."""
+
+
+def disguise(count: int, options: Augmentation, generator: torch.Generator) -> Disguise:
+    """Draw which of `count` images are inverted and which are turned how often."""
+    inverted = _chance(count, options.invert, generator)
+    turned = _chance(count, options.quarter_turns, generator)
+    turns = torch.where(turned, torch.randint(1, 4, (count,), generator=generator), 0)
+    return Disguise(inverted=inverted.numpy(), turns=turns.numpy())
+
+
 def augment(
-    squares: Squares, rows: NDArray[np.int64], options: Augmentation, generator: torch.Generator
+    squares: Squares,
+    rows: NDArray[np.int64],
+    options: Augmentation,
+    generator: torch.Generator,
+    changes: Disguise | None = None,
 ) -> NDArray[np.float32]:
-    """Return changed copies (N, size, size) in [0, 1] of the rows of `squares`."""
+    """Return changed copies (N, size, size) in [0, 1] of the rows of `squares`.
+
+    Which ones are inverted and turned is drawn unless `changes` says it.
+    """
+    changes = changes or disguise(len(rows), options, generator)
     pixels = torch.from_numpy(squares.pixels[rows]).float() / 255.0
     inside = _inside(squares.boxes[rows], pixels.shape[-1])
-    pixels = _tone(pixels, inside, options, generator)
-    moved = _move(pixels[:, None], options, generator)
+    pixels = _tone(pixels, inside, changes, options, generator)
+    moved = _move(pixels[:, None], changes, options, generator)
     if _chance(1, options.blur, generator).item():
         moved = _soften(moved, generator)
     noise = torch.randn(moved.shape, generator=generator)
     strength = options.noise * torch.rand((len(rows), 1, 1, 1), generator=generator)
     changed: NDArray[np.float32] = (moved + strength * noise).clamp(0.0, 1.0)[:, 0].numpy()
     return changed
+
+
+def probe(squares: Squares) -> tuple[NDArray[np.uint8], Disguise]:
+    """Return every image disguised in one plain way, by turns, for measuring.
+
+    Even rows are inverted, every third row is turned (by 90, 180 and 270 degrees in turn).
+    """
+    rows = np.arange(len(squares))
+    inverted, turns = rows % 2 == 0, np.where(rows % 3 == 0, 1 + (rows // 3) % 3, 0)
+    pixels = squares.pixels.copy()
+    for row in rows:
+        top, left, bottom, right = squares.boxes[row]
+        if inverted[row]:
+            pixels[row, top:bottom, left:right] = 255 - pixels[row, top:bottom, left:right]
+        pixels[row] = np.rot90(pixels[row], turns[row])
+    return pixels, Disguise(inverted=inverted, turns=turns)
 
 
 def to_network(
@@ -72,7 +115,11 @@ def _inside(boxes: NDArray[np.int64], size: int) -> Tensor:
 
 
 def _tone(
-    pixels: Tensor, inside: Tensor, options: Augmentation, generator: torch.Generator
+    pixels: Tensor,
+    inside: Tensor,
+    changes: Disguise,
+    options: Augmentation,
+    generator: torch.Generator,
 ) -> Tensor:
     """Change gamma, gain and offset; invert some; leave the ground at zero."""
     count = len(pixels)
@@ -80,21 +127,21 @@ def _tone(
     def spread(scale: float) -> Tensor:
         return (torch.rand((count, 1, 1), generator=generator) * 2 - 1) * scale
 
-    inverted = _chance(count, options.invert, generator)[:, None, None]
+    inverted = torch.from_numpy(changes.inverted)[:, None, None]
     pixels = torch.where(inverted, 1.0 - pixels, pixels)
     pixels = pixels.clamp_min(1e-6) ** torch.exp(spread(options.contrast))
     pixels = (pixels - 0.5) * torch.exp(spread(options.contrast)) + 0.5 + spread(0.08)
     return pixels.clamp(0.0, 1.0) * inside
 
 
-def _move(images: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
+def _move(
+    images: Tensor, changes: Disguise, options: Augmentation, generator: torch.Generator
+) -> Tensor:
     """Turn, mirror, zoom and shift images (N, 1, size, size)."""
     count = len(images)
     unit = torch.rand((4, count), generator=generator)
     angle = torch.deg2rad((unit[0] * 2 - 1) * options.rotate_degrees)
-    turned = _chance(count, options.quarter_turns, generator)
-    quarter = torch.randint(1, 4, (count,), generator=generator) * (torch.pi / 2)
-    angle = angle + torch.where(turned, quarter, torch.zeros(count))
+    angle = angle + torch.from_numpy(changes.turns) * (torch.pi / 2)
     low, high = options.zoom
     scale = 1.0 / (low + unit[1] * (high - low))
     mirror = torch.where(_chance(count, options.mirror, generator), -1.0, 1.0)

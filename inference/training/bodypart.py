@@ -7,14 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.evaluation.card import write_card
-from inference.evaluation.heldout import bodypart_held_out, class_table, confusion, region_scores
+from inference.evaluation.heldout import bodypart_held_out
 from inference.evaluation.loaded import load_model
-from inference.evaluation.metrics import share_interval
-from inference.evaluation.verdict import Thresholds, choose_thresholds, verdict_rates
+from inference.evaluation.verdict import Thresholds, choose_thresholds
 from inference.manifest import InputSpec, Label, ModelManifest, OperatingPoint
 from inference.preprocess import RECIPE
-from inference.training.augment import Augmentation
+from inference.training.augment import Augmentation, probe
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
+from inference.training.bodypart_scores import (
+    cross_validation,
+    disguised_section,
+    gate_section,
+    verdict_section,
+)
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
 from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
@@ -23,15 +28,22 @@ from inference.training.folds import group_folds
 from inference.training.labels import (
     BODYPART_KEYS,
     FRONTAL_CHEST,
+    INVERTED,
     NOT_OURS,
     OTHERS,
     REGIONS,
+    TURNED,
 )
 from inference.training.loop import FloatArray, Schedule
 from inference.training.options import Options, parse_options
 from inference.training.outoffold import OutOfFold, keep
 from inference.training.samples import Sample, Squares, load_squares, target_matrix
-from inference.training.sources_bodypart import SOURCES, bodypart_samples, region_targets
+from inference.training.sources_bodypart import (
+    SOURCES,
+    bodypart_samples,
+    disguised_targets,
+    region_targets,
+)
 from inference.training.synthetic import synthetic_squares
 from inference.training.workbench import (
     Material,
@@ -89,19 +101,27 @@ def gather(options: Options) -> Material:
 def main() -> None:
     """Cross-validate, fit on everything that is not held out, and write the model folder."""
     options = parse_options(
-        "bodypart", model="bodypart", size=224, epochs=8, variants=8, version="1.0.0"
+        "bodypart", model="bodypart", size=224, epochs=10, variants=8, version="0.4.0"
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
-    recipe = Recipe(schedule=Schedule(epochs=options.epochs), seed=options.seed)
-    trained = train(material, BODYPART_KEYS, options, recipe, AUGMENTATION)
-    publish(material, trained, options, recipe)
+    recipe = Recipe(
+        schedule=Schedule(epochs=options.epochs),
+        exclusive=BODYPART_KEYS.index(FRONTAL_CHEST),
+        seed=options.seed,
+    )
+    trained = train(
+        material, BODYPART_KEYS, options, recipe, AUGMENTATION, wanted=disguised_targets
+    )
+    if trained is not None:
+        publish(material, trained, options, recipe)
 
 
 def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
     """Calibrate, choose thresholds, write weights, manifest and card."""
     samples, targets = material.samples, material.targets
-    calibration = fit_calibration(trained.logits, targets)
+    told = disguised_targets(targets, probe(material.squares)[1])
+    calibration = fit_calibration(*with_disguised(trained, targets, told))
     probabilities = calibration(trained.logits)
     points = auxiliary_points(probabilities, targets)
     correct, wrong = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
@@ -120,9 +140,15 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         labels=bodypart_labels(calibration, pair, points),
         data=plain(data_section(options, material, SOURCES)),
         metrics={
-            "cross_validation": plain(cross_validation(probabilities, targets, samples, pair)),
+            "cross_validation": {
+                "folds": FOLDS,
+                **plain(cross_validation(probabilities, targets, samples, pair)),
+            },
             "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
-            "frontal_gate": plain(gate_section(probabilities, targets, points[FRONTAL_CHEST])),
+            "frontal_gate": plain(gate_section(probabilities, targets, points)),
+            "disguised": plain(
+                disguised_section(calibration(trained.disguised), targets, told, points)
+            ),
         },
         training=plain(training_section("bodypart", options, recipe, trained.commit)),
         weights_sha256=write_weights(options.out, trained.network),
@@ -149,21 +175,34 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
 def auxiliary_points(
     probabilities: NDArray[np.float64], targets: FloatArray
 ) -> dict[str, OperatingPoint]:
-    """Return the operating points of NotOurs and FrontalChest.
+    """Return the operating points of NotOurs, Inverted, Turned and FrontalChest.
 
-    NotOurs is present where at most 0.5 % of radiographs reach; FrontalChest where at most
-    1 % of frontal chests fall short, but never below one half.
+    The first three are present where at most 0.5 % of images that are not so reach;
+    FrontalChest where at most 1 % of frontal chests fall short; none below one half.
     """
-    ours = targets[:, BODYPART_KEYS.index(NOT_OURS)] < 0.5
-    strange = probabilities[ours, BODYPART_KEYS.index(NOT_OURS)]
-    column = BODYPART_KEYS.index(FRONTAL_CHEST)
-    frontal = probabilities[np.nan_to_num(targets[:, column]) >= 0.5, column]
-    not_ours_at = round(min(0.95, max(0.5, float(np.quantile(strange, 0.995)))), 4)
-    frontal_at = round(min(0.9, max(0.5, float(np.quantile(frontal, 0.01)))), 4)
-    return {
-        NOT_OURS: OperatingPoint(present_at=not_ours_at, absent_below=not_ours_at / 2),
-        FRONTAL_CHEST: OperatingPoint(present_at=frontal_at, absent_below=frontal_at / 2),
-    }
+
+    def of(key: str, quantile: float, highest: float, *, present: bool) -> OperatingPoint:
+        column = BODYPART_KEYS.index(key)
+        rows = (targets[:, column] >= 0.5) if present else (targets[:, column] < 0.5)
+        found = float(np.quantile(probabilities[rows, column], quantile))
+        at = round(min(highest, max(0.5, found)), 4)
+        return OperatingPoint(present_at=at, absent_below=at / 2)
+
+    rare = {key: of(key, 0.995, 0.95, present=False) for key in (NOT_OURS, INVERTED, TURNED)}
+    return {**rare, FRONTAL_CHEST: of(FRONTAL_CHEST, 0.01, 0.9, present=True)}
+
+
+def with_disguised(
+    trained: Trained, targets: FloatArray, told: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return logits and targets to calibrate on.
+
+    Disguised copies count for what they were disguised by, and for nothing else.
+    """
+    own = np.full_like(told, np.nan)
+    for key in (INVERTED, TURNED):
+        own[:, BODYPART_KEYS.index(key)] = told[:, BODYPART_KEYS.index(key)]
+    return np.concatenate([trained.logits, trained.disguised]), np.concatenate([targets, own])
 
 
 def bodypart_labels(
@@ -193,105 +232,11 @@ def bodypart_labels(
         elif key == NOT_OURS:
             shared |= {"role": "not_ours", "operating_point": points[key]}
         else:
-            reason = "opens the gate of the chest findings model; no finding of its own"
+            reason = "decides whether the chest findings model may see the image; no finding"
             shared |= {"role": "auxiliary", "operating_point": points[key], "reported": False}
             shared["not_reported_because"] = reason
         labels.append(Label(**shared))
     return tuple(labels)
-
-
-def cross_validation(
-    probabilities: NDArray[np.float64],
-    targets: FloatArray,
-    samples: list[Sample],
-    pair: Thresholds,
-) -> dict[str, Any]:
-    """Return the out-of-fold scores, on UNIFESP alone and on everything."""
-    unifesp = np.array([s.source == "unifesp" for s in samples])
-    regions = targets[:, : BODYPART_KEYS.index(OTHERS)]
-    named = unifesp & (np.nan_to_num(regions) >= 0.5).any(axis=1)
-    limbs = np.array([s.source == "limbs" for s in samples])
-    thresholds = [pair.present_at] * len(BODYPART_KEYS)
-    return {
-        "folds": FOLDS,
-        "unifesp": region_scores(probabilities[unifesp], targets[unifesp]),
-        "unifesp_without_others": region_scores(probabilities[named], targets[named]),
-        "limbs": region_scores(probabilities[limbs], targets[limbs]),
-        "all": region_scores(probabilities, targets),
-        "unifesp_chest_recall": chest_recall(probabilities[unifesp], targets[unifesp], pair),
-        "classes": class_table(probabilities, targets, thresholds),
-        "confusion_unifesp": confusion(probabilities[unifesp], targets[unifesp]),
-    }
-
-
-def chest_recall(
-    probabilities: NDArray[np.float64], targets: FloatArray, pair: Thresholds
-) -> dict[str, Any]:
-    """Return how many chests are recognised as chests: at the threshold, and by top-1."""
-    column = BODYPART_KEYS.index("Chest")
-    rows = np.nan_to_num(targets[:, column]) >= 0.5
-    regions = probabilities[rows, : BODYPART_KEYS.index(FRONTAL_CHEST)]
-    found = int((regions[:, column] >= pair.present_at).sum())
-    return {
-        "images": len(regions),
-        "at_threshold": found / len(regions),
-        "at_threshold_95": list(share_interval(found, len(regions))),
-        "top1": float((regions.argmax(axis=1) == column).mean()),
-    }
-
-
-def verdict_section(
-    probabilities: NDArray[np.float64],
-    targets: FloatArray,
-    samples: list[Sample],
-    points: dict[str, OperatingPoint],
-    pair: Thresholds,
-) -> dict[str, Any]:
-    """Return the two rates of the mismatch verdict, as chosen and on folds left out.
-
-    The pair is chosen on all out-of-fold predictions; ``left_out`` chooses it without one
-    half of the groups and counts on that half, which shows how much the choice flatters.
-    """
-    strange = points[NOT_OURS].present_at
-    correct, wrong = filing_trials(probabilities, targets, samples, strange)
-    half = group_folds([s.group for s in samples], folds=2, seed=7)
-    left_out = []
-    for side in (0, 1):
-        rows, rest = half == side, half != side
-        own = [s for s, use in zip(samples, rest, strict=True) if use]
-        chosen = choose_thresholds(*filing_trials(probabilities[rest], targets[rest], own, strange))
-        other = [s for s, use in zip(samples, rows, strict=True) if use]
-        trials = filing_trials(probabilities[rows], targets[rows], other, strange)
-        left_out.append(verdict_rates(*trials, chosen))
-    return {
-        "present_at": pair.present_at,
-        "absent_below": pair.absent_below,
-        "chosen_on_all": verdict_rates(correct, wrong, pair),
-        "left_out": left_out,
-    }
-
-
-def gate_section(
-    probabilities: NDArray[np.float64], targets: FloatArray, point: OperatingPoint
-) -> dict[str, Any]:
-    """Return how many frontal chests, other chests and other images pass the gate."""
-    column = BODYPART_KEYS.index(FRONTAL_CHEST)
-    passed = probabilities[:, column] >= point.present_at
-    frontal = np.nan_to_num(targets[:, column]) >= 0.5
-    other_view = (np.nan_to_num(targets[:, BODYPART_KEYS.index("Chest")]) >= 0.5) & (
-        targets[:, column] == 0.0
-    )
-    elsewhere = (targets[:, column] == 0.0) & ~other_view
-    result: dict[str, Any] = {"at_least": point.present_at}
-    for name, rows in (
-        ("frontal", frontal),
-        ("chest_other_view", other_view),
-        ("no_chest", elsewhere),
-    ):
-        count, total = int(passed[rows].sum()), int(rows.sum())
-        result[name] = {"images": total, "pass": count / total}
-        result[name]["pass_95"] = list(share_interval(count, total))
-    return result
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from inference.evaluation.card import write_card
 from inference.evaluation.heldout import chest_held_out, finding_scores
 from inference.evaluation.loaded import load_model
 from inference.evaluation.localisation import pointing_game
-from inference.evaluation.metrics import auc, youden_threshold
+from inference.evaluation.metrics import auc
 from inference.manifest import (
     Gate,
     InputSpec,
@@ -25,7 +25,7 @@ from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
 from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
 from inference.training.folds import group_folds
-from inference.training.labels import FINDING_KEYS, FINDINGS, FRONTAL_CHEST
+from inference.training.labels import FINDING_KEYS, FINDINGS, FRONTAL_CHEST, INVERTED, TURNED
 from inference.training.loop import FloatArray, Schedule
 from inference.training.options import Options, parse_options
 from inference.training.samples import Squares, load_squares, target_matrix
@@ -46,6 +46,9 @@ LOWEST_AUC = 0.65
 
 SENSITIVITY = 0.95
 """Share of true findings that must not fall below ``absent_below``."""
+
+SPECIFICITY = 0.95
+"""Share of images without a finding that must stay below ``present_at``."""
 
 AUGMENTATION = Augmentation(rotate_degrees=10, zoom=(0.9, 1.2), shift=0.06, contrast=0.3)
 
@@ -98,7 +101,8 @@ def main() -> None:
         seed=options.seed,
     )
     trained = train(material, FINDING_KEYS, options, recipe, AUGMENTATION)
-    publish(material, trained, options, recipe)
+    if trained is not None:
+        publish(material, trained, options, recipe)
 
 
 def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
@@ -121,7 +125,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
         labels=labels,
-        gates=(frontal_gate(options.out.parent / "bodypart"),),
+        gates=gates(options.out.parent / "bodypart"),
         data=plain(data_section(options, material, SOURCES)),
         metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
         training=plain(training_section("chest", options, recipe, trained.commit)),
@@ -156,7 +160,7 @@ def finding_labels(
     labels = []
     for column, finding in enumerate(FINDINGS):
         scores, present = probabilities[:, column], truth[:, column] >= 0.5
-        at = youden_threshold(scores, present)
+        at = float(np.quantile(scores[~present], SPECIFICITY))
         below = min(at, float(np.quantile(scores[present], 1 - SENSITIVITY)))
         labels.append(
             Label(
@@ -184,17 +188,40 @@ def with_reporting(label: Label, score: dict[str, Any]) -> Label:
     return label.model_copy(update={"reported": False, "not_reported_because": reason})
 
 
-def frontal_gate(bodypart: Path) -> Gate:
-    """Return the gate that lets frontal chests through, at the body part model's threshold."""
-    labels = {label.key: label for label in read_manifest(bodypart).labels}
-    point = labels[FRONTAL_CHEST].operating_point
-    assert point is not None
-    return Gate(
-        task=Task.BODY_PART,
-        label=FRONTAL_CHEST,
-        at_least=point.present_at,
-        reason_code="gate.not_frontal_chest",
-        reason="Not recognised as a frontal chest radiograph.",
+def gates(bodypart: Path) -> tuple[Gate, ...]:
+    """Return the gates that let upright frontal chests in usual greys through.
+
+    At the thresholds of the body part model in that folder.
+    """
+    points = {label.key: label.operating_point for label in read_manifest(bodypart).labels}
+
+    def at(key: str) -> float:
+        point = points[key]
+        assert point is not None
+        return point.present_at
+
+    return (
+        Gate(
+            task=Task.BODY_PART,
+            label=FRONTAL_CHEST,
+            at_least=at(FRONTAL_CHEST),
+            reason_code="gate.not_frontal_chest",
+            reason="Not recognised as a frontal chest radiograph.",
+        ),
+        Gate(
+            task=Task.BODY_PART,
+            label=INVERTED,
+            at_most=at(INVERTED),
+            reason_code="gate.inverted",
+            reason="The greys look inverted; the photometric interpretation may be wrong.",
+        ),
+        Gate(
+            task=Task.BODY_PART,
+            label=TURNED,
+            at_most=at(TURNED),
+            reason_code="gate.turned",
+            reason="The chest looks turned by a quarter or half turn.",
+        ),
     )
 
 

@@ -11,10 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from inference.training.bank import StemBank
 from inference.training.folds import balance
-from inference.training.loop import FloatArray, Schedule, Tail, fit, positive_weights, predict
+from inference.training.loop import (
+    FloatArray,
+    Objective,
+    Schedule,
+    Tail,
+    Wanted,
+    as_given,
+    fit,
+    masked_bce,
+    one_of,
+    positive_weights,
+    predict,
+)
 
 RUNS = Path(".work/training-runs")
 
@@ -26,6 +39,13 @@ class Recipe:
     schedule: Schedule
     balance_most: float = 4.0
     positive_most: float = 3.0
+    exclusive: int = 0
+    """Leading labels of which an image mostly shows one; 0 for none."""
+
+    one_of: float = 0.5
+    """Weight of their softmax cross-entropy beside the mean of the binary ones."""
+
+    smoothing: float = 0.05
     seed: int = 20261120
 
 
@@ -53,6 +73,21 @@ def _code_commit() -> str:
     return result.stdout.strip() or "unknown"
 
 
+def objective_of(recipe: Recipe, targets: FloatArray) -> Objective:
+    """Return the loss that a recipe describes for these training targets."""
+    weight = positive_weights(targets, most=recipe.positive_most)
+    first = slice(0, recipe.exclusive)
+
+    def objective(logits: Tensor, wanted: Tensor) -> Tensor:
+        loss = masked_bce(logits, wanted, weight)
+        if recipe.exclusive:
+            single = one_of(logits[:, first], wanted[:, first], smoothing=recipe.smoothing)
+            loss = loss + recipe.one_of * single
+        return loss
+
+    return objective
+
+
 def fit_rows(
     tail: Tail,
     bank: StemBank,
@@ -61,6 +96,7 @@ def fit_rows(
     recipe: Recipe,
     *,
     label: str,
+    wanted: Wanted = as_given,
     after_epoch: Callable[[int, Tail], None] | None = None,
 ) -> Tail:
     """Return `tail` trained on `rows`, with weights taken from these rows alone."""
@@ -73,7 +109,8 @@ def fit_rows(
         rows,
         schedule=recipe.schedule,
         weights=weights,
-        positive_weight=positive_weights(targets[rows], most=recipe.positive_most),
+        objective=objective_of(recipe, targets[rows]),
+        wanted=wanted,
         seed=recipe.seed,
         label=label,
         after_epoch=after_epoch,
@@ -88,20 +125,41 @@ def out_of_fold(
     recipe: Recipe,
     *,
     kept: Path,
+    wanted: Wanted = as_given,
 ) -> FloatArray:
-    """Return logits (N, L) of networks that did not see the row or its group.
+    """Return logits (2, N, L) of networks that did not see the row or its group.
 
+    The first are of the images as they are, the second of their disguised copies (`probe`).
     `bank` is called only when a fold is missing under `kept`.
     """
-    logits = np.full(targets.shape, np.nan, dtype=np.float32)
+    logits = np.full((2, *targets.shape), np.nan, dtype=np.float32)
     for fold in range(int(folds.max()) + 1):
-        test = np.flatnonzero(folds == fold)
-        file = kept / f"fold{fold}.npy"
-        if not file.exists():
-            rows = np.flatnonzero(folds != fold)
-            trained = fit_rows(tail, bank(), targets, rows, recipe, label=f"fold {fold}")
-            np.save(file, predict(trained, bank().clean[test]))
-        logits[test] = np.load(file)
+        logits[:, folds == fold] = fit_fold(
+            fold, tail, bank, targets, folds, recipe, kept=kept, wanted=wanted
+        )
+    return logits
+
+
+def fit_fold(  # noqa: PLR0917
+    fold: int,
+    tail: Tail,
+    bank: Callable[[], StemBank],
+    targets: FloatArray,
+    folds: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    kept: Path,
+    wanted: Wanted = as_given,
+) -> FloatArray:
+    """Return the logits (2, n, L) of one fold's rows, kept under `kept`."""
+    file = kept / f"fold{fold}.npy"
+    if not file.exists():
+        test, rows = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        label = f"fold {fold}"
+        trained = fit_rows(tail, bank(), targets, rows, recipe, label=label, wanted=wanted)
+        views = (bank().clean, bank().disguised)
+        np.save(file, np.stack([predict(trained, view[test]) for view in views]))
+    logits: FloatArray = np.load(file)
     return logits
 
 
@@ -113,12 +171,13 @@ def fit_once(
     recipe: Recipe,
     *,
     kept: Path,
+    wanted: Wanted = as_given,
 ) -> Tail:
     """Return the tail trained on every row of `rows`, kept under `kept`."""
     file = kept / "final.safetensors"
     if file.exists():
         tail.load_state_dict(load_file(file))
         return tail.eval()
-    trained = fit_rows(tail, bank(), targets, rows, recipe, label="all rows")
+    trained = fit_rows(tail, bank(), targets, rows, recipe, label="all rows", wanted=wanted)
     save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
     return trained

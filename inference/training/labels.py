@@ -49,8 +49,17 @@ REGIONS = (
 )
 
 OTHERS, NOT_OURS, FRONTAL_CHEST = "Others", "NotOurs", "FrontalChest"
+INVERTED, TURNED = "Inverted", "Turned"
+"""Greys the wrong way round; a chest that lies on its side or upside down."""
 
-BODYPART_KEYS = (*(region.key for region in REGIONS), OTHERS, NOT_OURS, FRONTAL_CHEST)
+BODYPART_KEYS = (
+    *(region.key for region in REGIONS),
+    OTHERS,
+    NOT_OURS,
+    FRONTAL_CHEST,
+    INVERTED,
+    TURNED,
+)
 """Order of the body part network's output vector."""
 
 KEY_OF_SOURCE_NAME = {region.source_name: region.key for region in REGIONS} | {"Others": OTHERS}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference.training.augment import Disguise
 from inference.training.bank import StemBank
 
 FloatArray = NDArray[np.float32]
@@ -31,6 +32,15 @@ class Schedule:
     weight_decay: float = 1e-2
     average: float = 0.98
     """Decay of the running average of the weights, which is what comes out."""
+
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+Wanted = Callable[[FloatArray, Disguise], FloatArray]
+
+
+def as_given(targets: FloatArray, _: Disguise) -> FloatArray:
+    """Return the targets as they are: a disguise changes no label."""
+    return targets
 
 
 class Tail(nn.Module):
@@ -57,6 +67,29 @@ def masked_bce(logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tens
     return (loss * known).sum() / known.sum().clamp_min(1)
 
 
+def one_of(logits: Tensor, targets: Tensor, *, smoothing: float) -> Tensor:
+    """Return the softmax cross-entropy of images that show at least one of these labels.
+
+    Several present labels share the target evenly; an unknown (NaN) label takes no part.
+
+    Parameters
+    ----------
+    logits, targets : Tensor, shape (N, L)
+        Of labels of which an image mostly shows one.
+    smoothing : float
+        Share of the target that goes to all known labels alike (Szegedy et al., 2016).
+    """
+    known = ~torch.isnan(targets)
+    present = torch.nan_to_num(targets)
+    total = present.sum(dim=1, keepdim=True)
+    even = known / known.sum(dim=1, keepdim=True).clamp_min(1)
+    shares = (1 - smoothing) * present / total.clamp_min(1e-6) + smoothing * even
+    log_shares = functional.log_softmax(logits.masked_fill(~known, -1e4), dim=1)
+    shown = total[:, 0] > 0
+    each = -(shares * log_shares.masked_fill(~known, 0.0)).sum(dim=1)
+    return (each * shown).sum() / shown.sum().clamp_min(1)
+
+
 def positive_weights(targets: FloatArray, *, most: float) -> Tensor:
     """Return the square root of absent over present per label, at most `most`."""
     known = ~np.isnan(targets)
@@ -73,7 +106,8 @@ def fit(
     *,
     schedule: Schedule,
     weights: NDArray[np.float64],
-    positive_weight: Tensor,
+    objective: Objective,
+    wanted: Wanted = as_given,
     seed: int,
     label: str,
     after_epoch: Callable[[int, Tail], None] | None = None,
@@ -94,8 +128,10 @@ def fit(
         Epochs and rates.
     weights : ndarray of float64, shape (N,)
         How often each image is drawn, relative to the others.
-    positive_weight : Tensor, shape (L,)
-        Weight of a present label in the loss.
+    objective : callable
+        The loss of logits (N, L) against targets (N, L).
+    wanted : callable, optional
+        What the targets of images become by the way they were disguised.
     seed : int
         Seed of drawing and dropout.
     label : str
@@ -120,10 +156,10 @@ def fit(
         for step in range(batches):
             _set_rates(optimiser, schedule, epoch + step / batches)
             drawn = random.choice(rows, schedule.batch, p=share)
-            inputs = bank.train(drawn, random).to(memory_format=torch.channels_last)
+            maps, changes = bank.train(drawn, random)
             with torch.autocast("cpu", torch.bfloat16):
-                logits = learner(inputs)
-            loss = masked_bce(logits.float(), torch.from_numpy(targets[drawn]), positive_weight)
+                logits = learner(maps.to(memory_format=torch.channels_last))
+            loss = objective(logits.float(), torch.from_numpy(wanted(targets[drawn], changes)))
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -27,6 +27,8 @@ class Options:
     seed: int
     threads: int
     version: str
+    fits: tuple[int, ...]
+    """Only these fits (the number of folds means the one on every image); empty for all."""
 
 
 def parse_options(
@@ -48,6 +50,14 @@ def parse_options(
     parser.add_argument("--seed", type=int, default=20261120)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--version", default=version, help="version written to model.yaml")
+    parser.add_argument(
+        "--fits",
+        type=lambda text: tuple(int(part) for part in text.split(",")),
+        default=(),
+        metavar="N,N",
+        help="make these folds only, and no model (the number of folds: the fit on all images); "
+        "for several processes, which a last run without it puts together",
+    )
     options = Options(**vars(parser.parse_args()))
     torch.set_num_threads(options.threads)
     return options

@@ -5,14 +5,19 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from inference.training.augment import Disguise
 from inference.training.labels import (
+    BODYPART_KEYS,
     FRONTAL_CHEST,
+    INVERTED,
     KEY_OF_SOURCE_NAME,
     NEIGHBOURS,
     NOT_OURS,
     OTHERS,
     REGIONS,
+    TURNED,
 )
 from inference.training.samples import Sample
 
@@ -77,7 +82,11 @@ def bodypart_samples(data: Path, *, seed: int) -> list[Sample]:
 
 
 def region_targets(present: set[str], *, frontal: float | None = None) -> dict[str, float]:
-    """Return targets where every region not in `present` is absent."""
+    """Return targets where every region not in `present` is absent.
+
+    Files are taken as shown the right way: `disguised_targets` says what becomes of the
+    copies that training inverts and turns.
+    """
     targets = {region.key: float(region.key in present) for region in REGIONS}
     targets[OTHERS] = float(OTHERS in present)
     targets[NOT_OURS] = float(NOT_OURS in present)
@@ -85,7 +94,20 @@ def region_targets(present: set[str], *, frontal: float | None = None) -> dict[s
         targets[FRONTAL_CHEST] = 0.0
     elif frontal is not None:
         targets[FRONTAL_CHEST] = frontal
+    if "Chest" in present:
+        targets[TURNED] = 0.0
+    if NOT_OURS not in present:
+        targets[INVERTED] = 0.0
     return targets
+
+
+def disguised_targets(targets: NDArray[np.float32], changes: Disguise) -> NDArray[np.float32]:
+    """Return targets (N, L) of images that were inverted and turned; unknown stays unknown."""
+    result = targets.copy()
+    for key, done in ((INVERTED, changes.inverted), (TURNED, changes.turns > 0)):
+        column = BODYPART_KEYS.index(key)
+        result[:, column] = np.where(np.isnan(targets[:, column]), np.nan, done)
+    return result
 
 
 def _relative(sample: Sample, data: Path) -> Sample:

@@ -15,8 +15,8 @@ from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, STEM, from_imagenet
 from inference.training.bank import StemBank
-from inference.training.crossval import Recipe, fit_once, out_of_fold, run_folder
-from inference.training.loop import FloatArray, Tail
+from inference.training.crossval import Recipe, fit_fold, fit_once, out_of_fold, run_folder
+from inference.training.loop import FloatArray, Tail, Wanted, as_given
 from inference.training.options import Options, command_line
 from inference.training.samples import Sample, Squares, list_sha256
 
@@ -41,6 +41,9 @@ class Trained:
     logits: FloatArray
     """Out-of-fold logits (N, L)."""
 
+    disguised: FloatArray
+    """Out-of-fold logits (N, L) of the copies that `probe` makes."""
+
     commit: str
     """Commit of the code that trained."""
 
@@ -51,8 +54,10 @@ def train(
     options: Options,
     recipe: Recipe,
     augmentation: Augmentation,
-) -> Trained:
-    """Cross-validate, then fit on every row.
+    *,
+    wanted: Wanted = as_given,
+) -> Trained | None:
+    """Cross-validate, then fit on every row; None when only some fits were asked for.
 
     Parameters
     ----------
@@ -66,6 +71,8 @@ def train(
         Schedule and balance.
     augmentation : Augmentation
         Changes made to the images.
+    wanted : callable, optional
+        What the targets of images become by the way they were disguised.
     """
     network = from_imagenet(options.backbone, len(keys), options.data / "weights")
     cut = options.frozen or STEM[options.backbone]
@@ -81,17 +88,30 @@ def train(
             seed=options.seed,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
+            kept=kept / "bank",
         )
 
     kept = run_folder(_told(options, keys, recipe, augmentation, len(material.samples)))
     tail = Tail(stages, network.head)
-    logits = out_of_fold(tail, bank, material.targets, material.folds, recipe, kept=kept)
     rows = np.arange(len(material.samples))
-    trained = fit_once(tail, bank, material.targets, rows, recipe, kept=kept)
+    folds = int(material.folds.max()) + 1
+    for fit in options.fits:
+        if fit == folds:
+            fit_once(tail, bank, material.targets, rows, recipe, kept=kept, wanted=wanted)
+        else:
+            fit_fold(
+                fit, tail, bank, material.targets, material.folds, recipe, kept=kept, wanted=wanted
+            )
+    if options.fits:
+        return None
+    logits, disguised = out_of_fold(
+        tail, bank, material.targets, material.folds, recipe, kept=kept, wanted=wanted
+    )
+    trained = fit_once(tail, bank, material.targets, rows, recipe, kept=kept, wanted=wanted)
     stages.load_state_dict(trained.stages.state_dict())
     network.head.load_state_dict(trained.head.state_dict())
     commit = (kept / "commit").read_text(encoding="utf-8")
-    return Trained(network=network.eval(), logits=logits, commit=commit)
+    return Trained(network=network.eval(), logits=logits, disguised=disguised, commit=commit)
 
 
 def training_section(program: str, options: Options, recipe: Recipe, commit: str) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Training on drawn images, the measures, and the models that are shipped."""
 
+import functools
 import hashlib
+import math
 import os
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from inference.evaluation.verdict import (
 )
 from inference.manifest import read_manifest
 from inference.preprocess import network_input
-from inference.training.augment import Augmentation, augment, to_network
+from inference.training.augment import Augmentation, Disguise, augment, probe, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.bank import StemBank
 from inference.training.calibrate import fit_calibration
@@ -37,9 +39,17 @@ from inference.training.crossval import Recipe, out_of_fold
 from inference.training.export import plain, write_weights
 from inference.training.folds import balance, group_folds
 from inference.training.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
-from inference.training.loop import Schedule, Tail, fit, masked_bce, positive_weights, predict
+from inference.training.loop import (
+    Schedule,
+    Tail,
+    fit,
+    masked_bce,
+    one_of,
+    positive_weights,
+    predict,
+)
 from inference.training.samples import Squares
-from inference.training.sources_bodypart import region_targets
+from inference.training.sources_bodypart import disguised_targets, region_targets
 from inference.training.synthetic import synthetic_squares
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +66,7 @@ def bright_and_dark(count: int, size: int = 32) -> tuple[Squares, np.ndarray]:
     return Squares(pixels=pixels, boxes=boxes), bright.astype(np.float32)[:, None]
 
 
-def bank_and_tail(squares: Squares) -> tuple[StemBank, Tail]:
+def bank_and_tail(squares: Squares, kept: Path) -> tuple[StemBank, Tail]:
     torch.manual_seed(1)
     network = build("mobilenet_v2", 1)
     bank = StemBank(
@@ -67,13 +77,14 @@ def bank_and_tail(squares: Squares) -> tuple[StemBank, Tail]:
         seed=1,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        kept=kept,
     )
     return bank, Tail(torch.nn.Conv2d(24, 8, 1), torch.nn.Linear(8, 1))
 
 
-def test_a_few_steps_learn_bright_from_dark() -> None:
+def test_a_few_steps_learn_bright_from_dark(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(32)
-    bank, tail = bank_and_tail(squares)
+    bank, tail = bank_and_tail(squares, tmp_path)
     schedule = Schedule(epochs=10, head_epochs=0, batch=8, rate=2e-2, head_rate=2e-2, average=0.5)
     rows = np.arange(32)
     trained = fit(
@@ -83,7 +94,7 @@ def test_a_few_steps_learn_bright_from_dark() -> None:
         rows,
         schedule=schedule,
         weights=np.ones(32),
-        positive_weight=torch.ones(1),
+        objective=functools.partial(masked_bce, positive_weight=torch.ones(1)),
         seed=1,
         label="test",
     )
@@ -93,20 +104,20 @@ def test_a_few_steps_learn_bright_from_dark() -> None:
 
 def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(12)
-    bank, tail = bank_and_tail(squares)
+    bank, tail = bank_and_tail(squares, tmp_path)
     recipe = Recipe(schedule=Schedule(epochs=1, batch=4))
     folds = np.arange(12) % 3
     first = out_of_fold(tail, lambda: bank, targets, folds, recipe, kept=tmp_path)
     assert not np.isnan(first).any()
-    np.save(tmp_path / "fold0.npy", np.full((4, 1), 7.0, dtype=np.float32))
+    np.save(tmp_path / "fold0.npy", np.full((2, 4, 1), 7.0, dtype=np.float32))
     again = out_of_fold(tail, lambda: bank, targets, folds, recipe, kept=tmp_path)
-    assert (again[folds == 0] == 7.0).all()
-    np.testing.assert_array_equal(again[folds != 0], first[folds != 0])
+    assert (again[:, folds == 0] == 7.0).all()
+    np.testing.assert_array_equal(again[:, folds != 0], first[:, folds != 0])
 
 
-def test_same_seed_gives_same_weights() -> None:
+def test_same_seed_gives_same_weights(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(8)
-    bank, tail = bank_and_tail(squares)
+    bank, tail = bank_and_tail(squares, tmp_path)
     kept = [
         fit(
             tail,
@@ -115,7 +126,7 @@ def test_same_seed_gives_same_weights() -> None:
             np.arange(8),
             schedule=Schedule(epochs=2, batch=4),
             weights=np.ones(8),
-            positive_weight=torch.ones(1),
+            objective=functools.partial(masked_bce, positive_weight=torch.ones(1)),
             seed=4,
             label="test",
         )
@@ -145,6 +156,53 @@ def test_inverting_leaves_the_ground_black() -> None:
     changed = augment(squares, np.array([0]), still, torch.Generator().manual_seed(1))
     assert changed[0, :, :7].max() == 0.0
     assert changed[0, :, 10:22].min() > 0.4
+
+
+def test_probe_copies_are_what_they_are_said_to_be() -> None:
+    pixels = np.zeros((6, 8, 8), dtype=np.uint8)
+    pixels[:, 2:6, :] = 10
+    pixels[:, 2, 0] = 200
+    squares = Squares(pixels=pixels, boxes=np.tile(np.array([2, 0, 6, 8]), (6, 1)))
+    copies, changes = probe(squares)
+    assert changes.inverted.tolist() == [True, False] * 3
+    assert changes.turns.tolist() == [1, 0, 0, 2, 0, 0]
+    assert (copies[1] == pixels[1]).all()
+    assert copies[2, 2, 0] == 55, "the corner of the image is inverted"
+    assert copies[2, 0, 0] == 0, "the ground is not"
+    assert copies[3, 5, 7] == 200, "half a turn brings the corner to the other end"
+
+
+def test_augmentation_does_what_it_is_told_to() -> None:
+    squares, _ = bright_and_dark(2)
+    still = Augmentation(
+        rotate_degrees=0, zoom=(1, 1), shift=0, mirror=0, contrast=0, noise=0, invert=1.0
+    )
+    told = Disguise(inverted=np.array([True, False]), turns=np.array([0, 0]))
+    generator = torch.Generator().manual_seed(1)
+    changed = augment(squares, np.arange(2), still, generator, told)
+    before = squares.pixels.mean(axis=(1, 2)) / 255.0
+    assert abs(changed[0].mean() - (1 - before[0])) < 0.12
+    assert abs(changed[1].mean() - before[1]) < 0.12
+
+
+def test_disguise_changes_known_targets_and_leaves_unknown_ones() -> None:
+    targets = np.zeros((2, len(BODYPART_KEYS)), dtype=np.float32)
+    inverted, turned = BODYPART_KEYS.index("Inverted"), BODYPART_KEYS.index("Turned")
+    targets[1, turned] = np.nan
+    changes = Disguise(inverted=np.array([True, False]), turns=np.array([0, 2]))
+    found = disguised_targets(targets, changes)
+    assert found[:, inverted].tolist() == [1.0, 0.0]
+    assert found[0, turned] == 0.0
+    assert np.isnan(found[1, turned])
+    assert targets[0, inverted] == 0.0, "the given targets are left alone"
+
+
+def test_softmax_loss_is_the_hand_computed_one() -> None:
+    logits = torch.tensor([[1.0, 2.0, 9.0], [5.0, 5.0, 5.0]])
+    targets = torch.tensor([[0.0, 1.0, float("nan")], [0.0, 0.0, 0.0]])
+    found = float(one_of(logits, targets, smoothing=0.1))
+    share = math.exp(2) / (math.exp(1) + math.exp(2))
+    assert found == pytest.approx(-(0.95 * math.log(share) + 0.05 * math.log(1 - share)), rel=1e-5)
 
 
 def test_training_input_is_the_nodes_own() -> None:
