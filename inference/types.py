@@ -16,6 +16,8 @@ class Task(StrEnum):
 
     BODY_PART = "body_part"
     CHEST_FINDINGS = "chest_findings"
+    OTHER = "other"
+    """Whatever a model of the training workbench answers; the node asks none of these."""
 
 
 class Outcome(StrEnum):

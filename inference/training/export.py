@@ -30,14 +30,23 @@ def write_weights(folder: Path, network: PooledClassifier) -> str:
     Matrices are stored as float16; vectors (biases, batch norm) stay float32, because a
     running variance can leave float16's range and they weigh next to nothing.
     """
-    tensors = {}
-    for name, value in network.state_dict().items():
-        small = value.dim() > 1 and value.dtype is torch.float32
-        tensors[name] = (value.half() if small else value).contiguous()
-    stored = save(tensors)
+    stored = save(_stored(network))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_bytes(stored)
     return hashlib.sha256(stored).hexdigest()
+
+
+def round_as_stored(network: PooledClassifier) -> None:
+    """Give `network` the weights that it would have after `write_weights`."""
+    network.load_state_dict(_stored(network))
+
+
+def _stored(network: PooledClassifier) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, value in network.state_dict().items():
+        small = value.dim() > 1 and value.dtype is torch.float32
+        tensors[name] = (value.half() if small else value).cpu().contiguous()
+    return tensors
 
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:

@@ -47,6 +47,8 @@ def read(layout: Layout, data: Path, *, name: str = "data") -> DataSet:
         With every reason: a folder, table or image that is missing, a label that is no
         class, a patient on both sides of a split, a split or class without images.
     """
+    if not data.is_dir():
+        raise UnusableData(["there is no data folder of that name"])
     if isinstance(layout, FolderLayout):
         return read_folder(layout, data, name)
     return read_table(layout, data, name)

@@ -1,5 +1,6 @@
 """How a data folder is laid out: the ``data`` section of a task file."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -81,6 +82,15 @@ class FolderLayout(_Common):
     """Regular expression searched in the file's name; what its groups match is the patient.
     Without it, or where it does not match, a DICOM file's Patient ID counts, and every other
     image is a patient of its own."""
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return value
 
 
 class TableLayout(_Common):
