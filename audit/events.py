@@ -179,7 +179,7 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.STUDY_SETTLED: ("correlation_id", "revision"),
         Event.ACCESSION_CHECKED: ("check", "standing", "images"),
         Event.PROPOSAL_CHANGED: ("proposal_id", "kind", "change"),
-        Event.MESSAGE_SENT: ("proposal_id", "channel", "state"),
+        Event.MESSAGE_SENT: ("proposal_id", "channel", "change"),
         Event.REPORT_WRITTEN: ("revision", "images", "objects"),
         Event.OVERLAY_SKIPPED: ("image_number", "error_code"),
         Event.JOB_FAILED: ("job_key", "attempt", "outcome", "error_code"),

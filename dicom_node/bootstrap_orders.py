@@ -14,6 +14,7 @@ from dicom_node.orders.book import BookParts, OrderBook
 from dicom_node.orders.decide import Decide, DecideParts
 from dicom_node.orders.inbox import Hl7Inbox, InboxParts
 from dicom_node.orders.mllp import MllpListener
+from dicom_node.orders.proposal_counts import CountProposals
 from dicom_node.orders.services import OrderServices
 from dicom_node.orders.watch import WatchOrders
 from dicom_node.orders.worklist_source import RefreshWorklist, WorklistSource
@@ -21,6 +22,7 @@ from dicom_node.pipeline.judge_unimaged import JudgeUnimaged, JudgeUnimagedParts
 from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import HeaderReader
 from dicom_node.pipeline.reconcile_orders import ReconcileOrders, ReconcileOrdersParts
+from dicom_node.pipeline.settle import StillComing
 from inference.assignment import Options
 from inference.service import InferenceService
 
@@ -35,7 +37,9 @@ class Orders:
     decide: Decide
 
 
-def build_orders(ground: Ground, inference: InferenceService, mender: Mender) -> Orders:
+def build_orders(
+    ground: Ground, inference: InferenceService, mender: Mender, still_coming: StillComing
+) -> Orders:
     """Return what knows orders, compares them with images, tells people and takes their word.
 
     Raises
@@ -59,6 +63,7 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
                 labels=lambda model: inference.manifest(model).labels,
                 regions=ground.regions,
                 devices=device_labels(ground.settings),
+                still_coming=still_coming,
                 work=ground.work,
                 announcer=announcer,
                 records=records,
@@ -75,7 +80,6 @@ def build_orders(ground: Ground, inference: InferenceService, mender: Mender) ->
                 announcer=announcer,
                 records=records,
                 clock=ground.clock,
-                metrics=ground.metrics,
             )
         ),
     )
@@ -113,7 +117,8 @@ def _services(ground: Ground, records: JudgementRecords) -> OrderServices:
                 metrics=ground.metrics,
             )
         ),
-        unimaged_s=settings.pipeline.reconcile_s,
+        count_proposals=CountProposals(ground.database, ground.metrics),
+        every_s=settings.pipeline.reconcile_s,
     )
 
 

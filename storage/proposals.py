@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from audit.errors import Fault, Transient
@@ -202,6 +202,14 @@ def listing(
         return _rows(connection.execute(statement.limit(limit)))
     rows = _rows(connection.execute(statement))
     return [row for row in rows if _names(row, accession_number)][:limit]
+
+
+def counts(connection: Connection) -> dict[tuple[str, ProposalState], int]:
+    """Return how many proposals of each kind are in each state."""
+    statement = select(Proposal.kind, Proposal.state, func.count()).group_by(
+        Proposal.kind, Proposal.state
+    )
+    return {(kind, ProposalState(state)): n for kind, state, n in connection.execute(statement)}
 
 
 def of_study(connection: Connection, study_id: int) -> list[ProposalRow]:

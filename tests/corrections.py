@@ -1,5 +1,7 @@
 """Moves and plans for tests of correction packages."""
 
+import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,3 +63,26 @@ def order(**changes: Any) -> TargetOrder:
 def planned(*moves: Move, proposal_id: int = 7, maker: Maker = MAKER) -> CorrectionPlan:
     """Return the plan of some moves."""
     return plan(proposal_id, moves, maker)
+
+
+_KNOWN = (
+    r"Unrecognized defined term <99LOC> for value 1 of attribute <Coding Scheme Designator>",
+    r"Missing attribute or value that would be needed to build DICOMDIR - .*",
+    r"Value dubious for this VR - \(0x0010,0x0010\) PN .* - Retired Person Name form",
+    r"Value dubious for this VR - \(0x0008,0x0090\) PN .* - Retired Person Name form",
+)
+
+
+def judged(path: Path) -> set[str]:
+    """Return dciodvfy's errors and the warnings that are not known."""
+    done = subprocess.run(["dciodvfy", path], capture_output=True, check=False)
+    lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
+    return {
+        line
+        for line in lines
+        if line.startswith("Error")
+        or (
+            line.startswith("Warning - ")
+            and not any(re.fullmatch(known, line[10:]) for known in _KNOWN)
+        )
+    }

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from dicom_node.config.load import validate
 from dicom_node.config.settings import DimseDestination, NodeSettings
 from dicom_node.delivery.dimse_sender import DimseSender
 from dicom_node.delivery.outcome import OutgoingObject
+from dicom_node.demo.phantoms import StudyPlan, phantom_study
 from dicom_node.node import Node
 from storage.listing import StudyListing, study_listing
 from storage.session import Database
 from tests.builders import chest_radiograph
 
 CALLING = "TEST_CR"
+TODAY = datetime(2026, 1, 2, 10, 15, tzinfo=UTC)
 
 
 def node_settings(folder: Path, *, pacs: Sequence[dict[str, Any]] = (), **sections: Any) -> Any:
@@ -101,6 +104,16 @@ def image(study: str | None = None, **overrides: Any) -> Dataset:
             **overrides,
         }
     )
+
+
+def filed(number: int, order: str, shown: tuple[str, ...], *, patient: str) -> list[Dataset]:
+    """Return the images of one study of `patient`, ordered as `order`, showing `shown`."""
+    plan = StudyPlan(study_description=order, regions=shown)
+    images = phantom_study(plan, number=number, seed=3, taken_at=TODAY)
+    for ds in images:
+        ds.PatientID = patient
+        ds.Laterality = None
+    return images
 
 
 def studies(settings: NodeSettings) -> list[StudyListing]:

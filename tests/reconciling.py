@@ -24,12 +24,14 @@ from dicom_node.orders.watch import WatchOrders
 from dicom_node.pipeline.judge_unimaged import JudgeUnimaged, JudgeUnimagedParts
 from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import HeaderReader
+from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.reconcile_orders import (
     ReconcileOrders,
     ReconcileOrdersParts,
     StudyStanding,
 )
 from dicom_node.pipeline.result import result_document
+from dicom_node.pipeline.settle import StillComing
 from dicom_node.pipeline.work import Work
 from inference.accessions import Standing
 from inference.assignment import Options
@@ -115,6 +117,7 @@ class Bench:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.database, self.clock, self.ris = database, Clock(), Ris()
+        self.presence, self.settle_s = Presence(), 0.0
         self.files = FileStore(folder, minimum_free_bytes=0, clock=self.clock)
         self.folder = folder
         self.settings = settings = AccessionSettings()
@@ -149,6 +152,7 @@ class Bench:
                 labels=lambda _: LABELS,
                 regions=TABLE,
                 devices=lambda _title, _station: {},
+                still_coming=StillComing(self.presence, lambda _: self.settle_s, self.clock),
                 work=work,
                 announcer=announcer,
                 records=records,
@@ -175,7 +179,6 @@ class Bench:
             announcer=announcer,
             records=records,
             clock=self.clock,
-            metrics=NullMetrics(),
         )
         self.decide = Decide(notify)
         self.correct = Decide(replace(notify, on_accept=AcceptAction.CORRECT, mender=self.mender))

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from dicom_node.config.accession import AccessionSettings
+from dicom_node.notify.message import ProposalEvent
 from dicom_node.pipeline.work import Work, notify_key
 from storage import proposals
 from storage.proposals import ProposalRow
@@ -20,15 +21,22 @@ class Announcer:
         self._work = work
         self._channels = tuple(channels)
 
-    def announce(self, connection: Connection, row: ProposalRow) -> None:
-        """Have every channel told of the state that the proposal is in now; once each."""
+    def announce(
+        self, connection: Connection, row: ProposalRow, event: ProposalEvent | None = None
+    ) -> None:
+        """Have every channel told of what became of the proposal; by default, of the state
+        that it is in now. Once each, but a proposal may be superseded and reopen again and
+        again."""
+        told = event or ProposalEvent(row.state.value)
+        again = told in (ProposalEvent.REOPENED, ProposalEvent.SUPERSEDED)
+        when = f"{row.updated_at.timestamp():.0f}" if again else ""
         if not self._channels:
             return
         study_id = proposals.studies_of(connection, row.id)[0]
         for channel in self._channels:
             self._work.begin(
                 connection,
-                key=notify_key(row.id, row.state.value, channel),
+                key=notify_key(row.id, told.value, channel, when),
                 kind=JobKind.NOTIFY,
                 queue=JobKind.NOTIFY,
                 study_id=study_id,

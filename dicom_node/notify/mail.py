@@ -7,7 +7,7 @@ from email.utils import formatdate, make_msgid
 
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.accession import EmailSettings
-from dicom_node.notify.message import mail_text
+from dicom_node.notify.message import ProposalEvent, mail_text
 from dicom_node.notify.port import NotTaken
 from storage.proposals import ProposalRow
 
@@ -20,10 +20,10 @@ class Mail:
     def __init__(self, settings: EmailSettings) -> None:
         self._settings = settings
 
-    def tell(self, row: ProposalRow, state: str, key: str) -> None:
+    def tell(self, row: ProposalRow, event: ProposalEvent, key: str) -> None:
         """Send one mail to all recipients. See `Channel.tell`."""
         settings = self._settings
-        subject, body = mail_text(row, state, with_identifiers=settings.with_identifiers)
+        subject, body = mail_text(row, event, with_identifiers=settings.with_identifiers)
         message = EmailMessage()
         message["From"] = settings.sender
         message["To"] = ", ".join(settings.recipients)

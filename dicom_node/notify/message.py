@@ -1,5 +1,6 @@
 """What people are told of a proposal (pure). By default nothing that names a patient's order."""
 
+from enum import StrEnum
 from typing import Any
 
 from inference.accessions import proposal_from_json
@@ -10,14 +11,33 @@ _KINDS = {
     "move": "images seem to belong to another order of the same patient",
     "missing_order": "images seem to fit no order of their patient",
 }
-_STATES = {
-    "open": "A new proposal waits for a decision",
-    "accepted": "A proposal was accepted",
-    "rejected": "A proposal was rejected",
+
+
+class ProposalEvent(StrEnum):
+    """What became of a proposal."""
+
+    OPEN = "open"
+    REOPENED = "reopened"
+    """Superseded before; what is known now leads there again."""
+
+    SUPERSEDED = "superseded"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+_SUBJECTS = {
+    ProposalEvent.OPEN: "A new proposal waits for a decision",
+    ProposalEvent.REOPENED: "A proposal holds again and waits for a decision",
+    ProposalEvent.SUPERSEDED: "A proposal does not hold any more; nothing is to be done",
+    ProposalEvent.ACCEPTED: "A proposal was accepted",
+    ProposalEvent.REJECTED: "A proposal was rejected",
 }
+_DECIDED = frozenset({ProposalEvent.ACCEPTED, ProposalEvent.REJECTED})
 
 
-def webhook_document(row: ProposalRow, state: str, *, with_identifiers: bool) -> dict[str, Any]:
+def webhook_document(
+    row: ProposalRow, event: ProposalEvent, *, with_identifiers: bool
+) -> dict[str, Any]:
     """Return the JSON that a webhook is sent.
 
     ``event``, ``proposal_id``, ``kind``, ``state``, ``images``, ``margin``, ``created_at``,
@@ -25,12 +45,13 @@ def webhook_document(row: ProposalRow, state: str, *, with_identifiers: bool) ->
     ``accession_numbers``.
     """
     proposal = proposal_from_json(row.document)
-    decided = state != "open"
+    decided = event in _DECIDED
+    state = ProposalEvent.OPEN if event is ProposalEvent.REOPENED else event
     document: dict[str, Any] = {
-        "event": f"proposal.{state}",
+        "event": f"proposal.{event.value}",
         "proposal_id": row.id,
         "kind": row.kind,
-        "state": state,
+        "state": state.value,
         "images": len(proposal.moves),
         "margin": round(proposal.margin, 3),
         "created_at": row.created_at.isoformat(),
@@ -42,19 +63,19 @@ def webhook_document(row: ProposalRow, state: str, *, with_identifiers: bool) ->
     return document
 
 
-def mail_text(row: ProposalRow, state: str, *, with_identifiers: bool) -> tuple[str, str]:
+def mail_text(row: ProposalRow, event: ProposalEvent, *, with_identifiers: bool) -> tuple[str, str]:
     """Return subject and body of a mail."""
     proposal = proposal_from_json(row.document)
-    subject = f"{_STATES[state]} (number {row.id})"
+    subject = f"{_SUBJECTS[event]} (number {row.id})"
     lines = [
-        f"{_STATES[state]}: {_KINDS[row.kind]}.",
+        f"{_SUBJECTS[event]}: {_KINDS[row.kind]}.",
         "",
         f"Proposal {row.id}, {len(proposal.moves)} "
         f"{'image' if len(proposal.moves) == 1 else 'images'}.",
     ]
     if with_identifiers:
         lines += [proposal.sentence]
-    if state != "open" and row.decided_by:
+    if event in _DECIDED and row.decided_by:
         lines += [f"Decided by {row.decided_by}."]
     lines += [
         "",

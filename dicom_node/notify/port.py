@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from audit.errors import Rejected
+from dicom_node.notify.message import ProposalEvent
 from storage.proposals import ProposalRow
 
 
@@ -15,13 +16,13 @@ class NotTaken(Rejected):
 class Channel(Protocol):
     """One way by which people are told."""
 
-    def tell(self, row: ProposalRow, state: str, key: str) -> None:
+    def tell(self, row: ProposalRow, event: ProposalEvent, key: str) -> None:
         """Tell what became of a proposal.
 
         Parameters
         ----------
-        state : str
-            ``open``, ``accepted`` or ``rejected``: what is told, whatever came since.
+        event : ProposalEvent
+            What is told, whatever came since.
         key : str
             The same for every attempt at this message.
 

@@ -9,6 +9,7 @@ from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings
 from dicom_node.notify.begin import EMAIL, WEBHOOK
 from dicom_node.notify.mail import Mail
+from dicom_node.notify.message import ProposalEvent
 from dicom_node.notify.port import Channel
 from dicom_node.notify.webhook import Webhook
 from dicom_node.pipeline.work import Work
@@ -26,7 +27,8 @@ class UnknownChannel(Fault):
 
 
 class Notify:
-    """Sends what a job ``notify:<proposal id>:<state>:<channel>`` stands for."""
+    """Sends what a job ``notify:<proposal id>:<event>:<channel>[:<when>]`` stands
+    for."""
 
     def __init__(
         self, database: Database, work: Work, channels: Mapping[str, Channel], metrics: Metrics
@@ -46,16 +48,16 @@ class Notify:
         PeerUnreachable, NotTaken
             See `Channel.tell`.
         """
-        _, proposal_id, state, channel = job.key.split(":")
+        _, proposal_id, event, channel = job.key.split(":")[:4]
         if channel not in self._channels:
             raise UnknownChannel("the channel of this message is not configured any more")
         with self._database.reading() as connection:
             row = proposals.get(connection, int(proposal_id))
-        self._channels[channel].tell(row, state, job.key)
+        self._channels[channel].tell(row, ProposalEvent(event), job.key)
         with self._database.transaction() as connection:
             self._work.finish(connection, job.key)
-        self._metrics.count("notifications_total", channel=channel, state=state)
-        log.info("notify.message.sent", proposal_id=row.id, channel=channel, state=state)
+        self._metrics.count("notifications_total", channel=channel, event=event)
+        log.info("notify.message.sent", proposal_id=row.id, channel=channel, change=event)
 
 
 def make_channels(settings: AccessionSettings) -> dict[str, Channel]:

@@ -6,7 +6,7 @@ import httpx
 
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.accession import WebhookSettings
-from dicom_node.notify.message import webhook_document
+from dicom_node.notify.message import ProposalEvent, webhook_document
 from dicom_node.notify.port import NotTaken
 from storage.proposals import ProposalRow
 
@@ -21,13 +21,13 @@ class Webhook:
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
 
-    def tell(self, row: ProposalRow, state: str, key: str) -> None:
+    def tell(self, row: ProposalRow, event: ProposalEvent, key: str) -> None:
         """Post the message; redirects are refused, not followed. See `Channel.tell`."""
         settings = self._settings
         headers = {"Idempotency-Key": key}
         if settings.token_file is not None:
             headers["Authorization"] = f"Bearer {_secret(settings)}"
-        document = webhook_document(row, state, with_identifiers=settings.with_identifiers)
+        document = webhook_document(row, event, with_identifiers=settings.with_identifiers)
         try:
             response = httpx.post(
                 settings.url,

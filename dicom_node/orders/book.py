@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
@@ -28,8 +29,21 @@ _RETRY_S = 30.0
 
 _KEEP_LOOKUPS = timedelta(days=7)
 
-Changed = Callable[[Connection, Order, rows.KeptOrder], None]
-"""Called in the transaction in which an order was new or changed."""
+
+class Changed(Protocol):
+    """Called in the transaction in which an order was new or changed."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        order: Order,
+        kept: rows.KeptOrder,
+        /,
+        *,
+        asking: Collection[int] = (),
+    ) -> None:
+        """Tell whoever waits for the order, but not the studies that are `asking`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +76,20 @@ class OrderBook:
         NothingToCancel
             See `cancels.cancelled_by`; nothing was kept.
         """
-        return self._keep(orders, tell=True)
+        return self._keep(orders)
 
-    def ask(self, queries: Sequence[OrderQuery]) -> None:
+    def ask(self, queries: Sequence[OrderQuery], *, asking: Collection[int] = ()) -> None:
         """Put the questions whose answers are not fresh any more; keep what comes.
 
-        A source that is away costs one time-out: the remaining questions are left for
-        another time, and what is known then counts as stale.
+        An answer about a patient answers for the accessions in it, too. A source that is
+        away costs one time-out: the remaining questions are left for another time, and what
+        is known then counts as stale.
+
+        Parameters
+        ----------
+        asking : collection of int
+            Studies that are compared with the answers anyway; other studies that an order
+            is about are told.
         """
         parts = self._parts
         if parts.source is None or OrderedBy.WORKLIST not in parts.settings.sources:
@@ -85,8 +106,10 @@ class OrderBook:
                 log.warning("orders.source.away", source=parts.source.name, error_code=error.code)
                 self._note((key, anything), now, answered=False)
                 return
-            self._keep(found, tell=False)
-            self._note((key,), now, answered=True)
+            self._keep(found, asking)
+            numbers = (OrderQuery(accession_number=each.accession_number) for each in found)
+            answered = {key, *(_lookup_key(parts.source.name, number) for number in numbers)}
+            self._note(sorted(answered), now, answered=True)
 
     def known(
         self,
@@ -114,7 +137,7 @@ class OrderBook:
         with self._parts.database.transaction() as connection:
             rows.forget_lookups(connection, self._parts.clock.now() - _KEEP_LOOKUPS)
 
-    def _keep(self, orders: tuple[Order, ...], *, tell: bool) -> int:
+    def _keep(self, orders: tuple[Order, ...], asking: Collection[int] = ()) -> int:
         new = 0
         if not orders:
             return new
@@ -123,8 +146,7 @@ class OrderBook:
                 kept = rows.keep_order(connection, self._row(order))
                 if kept.kept in (rows.Kept.NEW, rows.Kept.CHANGED):
                     new += 1
-                    if tell:
-                        self._parts.changed(connection, order, kept)
+                    self._parts.changed(connection, order, kept, asking=asking)
         for order in orders:
             self._parts.metrics.count("orders_kept_total", source=order.source.value)
         return new

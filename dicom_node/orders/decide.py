@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from audit.clock import Clock
 from audit.errors import Rejected
-from audit.metrics import Metrics
 from dicom_node.config.accession import AcceptAction
 from dicom_node.correction.port import CorrectionPreview, Mended, Mender
 from dicom_node.notify.begin import Announcer
@@ -43,7 +42,6 @@ class DecideParts:
     announcer: Announcer
     records: JudgementRecords
     clock: Clock
-    metrics: Metrics
 
 
 class Decide:
@@ -128,7 +126,6 @@ class Decide:
             owner = patient_of(connection, proposals.studies_of(connection, proposal_id)[0])
             patient = patient_key(owner)
             parts.records.changed(connection, patient, row, actor=actor, now=now)
-        parts.metrics.count("proposals_total", kind=row.kind, change=row.state.value)
         return row
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dicom_node.orders.book import OrderBook
 from dicom_node.orders.mllp import MllpListener
+from dicom_node.orders.proposal_counts import CountProposals
 from dicom_node.orders.worklist_source import RefreshWorklist, WorklistSource
 from dicom_node.pipeline.judge_unimaged import JudgeUnimaged
 from dicom_node.scheduler import Periodic
@@ -22,7 +23,9 @@ class OrderServices:
     refresh_s: float
     listener: MllpListener | None
     unimaged: JudgeUnimaged
-    unimaged_s: float
+    count_proposals: CountProposals
+    every_s: float
+    """How often the last two run, in seconds."""
 
     def start(self) -> None:
         """Begin to listen for HL7 orders.
@@ -46,7 +49,8 @@ class OrderServices:
         """Return what runs at intervals."""
         own = [
             Periodic("order_lookups", _FORGET_S, self.book.forget),
-            Periodic("unimaged_orders", self.unimaged_s, self.unimaged),
+            Periodic("unimaged_orders", self.every_s, self.unimaged),
+            Periodic("proposals", self.every_s, self.count_proposals, at_start=True),
         ]
         if self.refresh is not None:
             own.append(Periodic("worklist", self.refresh_s, self.refresh))

@@ -1,5 +1,6 @@
 """An order changed: which studies are compared with it again."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -22,9 +23,16 @@ class WatchOrders:
         self._settings = settings
         self._clock = clock
 
-    def __call__(self, connection: Connection, order: Order, kept: KeptOrder) -> None:
+    def __call__(
+        self,
+        connection: Connection,
+        order: Order,
+        kept: KeptOrder,
+        *,
+        asking: Collection[int] = (),
+    ) -> None:
         """Begin a job for each study of the order's accession, and of its patient and days,
-        whose last image came within `accession.watch_h`."""
+        whose last image came within `accession.watch_h`; not for those that are `asking`."""
         concerned = studies_concerned(
             connection,
             accession_number=order.accession_number,
@@ -32,7 +40,7 @@ class WatchOrders:
             issuer_of_patient_id=order.patient.issuer,
         )
         for study_id in concerned:
-            if self._is_watched(connection, study_id, order):
+            if study_id not in asking and self._is_watched(connection, study_id, order):
                 self._work.begin(
                     connection,
                     key=reconcile_key(study_id, kept.order_id, kept.version),

@@ -94,17 +94,19 @@ def shown_of(orders: Iterable[Order]) -> list[dict[str, Any]]:
 
 
 def queries_for(seen: PatientImages, study_id: int) -> list[OrderQuery]:
-    """Return what to ask a worklist: the numbers of the study's images, then the patient."""
+    """Return what to ask a worklist: the patient, whose answer mostly holds them all, then
+    the numbers of the study's images."""
     numbers = {
         image.row.accession_number
         for image in seen.images
         if image.row.study_id == study_id and image.row.accession_number
     }
-    queries = [OrderQuery(accession_number=number) for number in sorted(numbers)]
+    queries: list[OrderQuery] = []
     patient = patient_key(seen.patient)
     if patient.patient_id:
         own = next(study for study in seen.studies if study.id == study_id)
         queries.append(OrderQuery(patient=patient, day=day_of(own)))
+    queries += [OrderQuery(accession_number=number) for number in sorted(numbers)]
     return queries
 
 

@@ -5,12 +5,8 @@ It runs within the step *report*, on the images of a settled study, and as the s
 the patient opens that study for a new report revision.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -20,34 +16,30 @@ from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings
 from dicom_node.notify.begin import Announcer
 from dicom_node.orders.book import OrderBook
-from dicom_node.pipeline.decided import decisions_of, move_parts, proposal_document
+from dicom_node.pipeline.decided import decisions_of
 from dicom_node.pipeline.gathering import Gathered, gathered, queries_for
 from dicom_node.pipeline.judgement_records import JudgementRecords
+from dicom_node.pipeline.keep_judgement import Judgement, JudgementKeeper
 from dicom_node.pipeline.patient_images import (
     HeaderReader,
     PatientImages,
-    patient_key,
     read_patient,
     token_of,
 )
 from dicom_node.pipeline.work import Work
 from inference.accessions import (
     AccessionVerdict,
-    Proposal,
     Reconciliation,
-    accession_to_json,
 )
 from inference.assignment import Options
 from inference.manifest import Label
 from inference.reconcile import reconcile
 from inference.regions import RegionMap
 from inference.types import ImageVerdict
-from storage import checks, proposals
-from storage.checks import CheckRow
+from storage import proposals
 from storage.jobs import JobRow
 from storage.patients import lock_patient, studies_of_patient
-from storage.proposals import ProposalRow, Proposed
-from storage.results import reopen_study
+from storage.proposals import ProposalRow
 from storage.session import Database
 from storage.states import ProposalState
 
@@ -74,6 +66,9 @@ class ReconcileOrdersParts:
     devices: Callable[[str, str], Mapping[str, str]]
     """Returns the metric labels of (calling AE title, station name): closed sets."""
 
+    still_coming: Callable[[Connection, Collection[int]], frozenset[int]]
+    """Returns those of some studies that have not settled."""
+
     work: Work
     announcer: Announcer
     records: JudgementRecords
@@ -98,15 +93,30 @@ class ReconcileOrders:
 
     def __init__(self, parts: ReconcileOrdersParts) -> None:
         self._parts = parts
+        self._keeper = JudgementKeeper(
+            announcer=parts.announcer,
+            records=parts.records,
+            devices=parts.devices,
+            clock=parts.clock,
+            metrics=parts.metrics,
+        )
 
     def __call__(self, job: JobRow) -> None:
-        """Judge again, because an order changed; a change opens the study for a report."""
-        self.check(job.study_id, reported=True)
+        """Judge again, because an order changed; a change opens the study for a report.
+
+        A study that has not settled is left to its own report.
+        """
+        with self._parts.database.reading() as connection:
+            coming = self._parts.still_coming(connection, (job.study_id,))
+        if not coming:
+            self.check(job.study_id, reported=True)
         with self._parts.database.transaction() as connection:
             self._parts.work.finish(connection, job.key)
 
     def check(self, study_id: int, *, reported: bool = False) -> StudyStanding:
         """Judge the accessions of a study and of its patient's others of the same days.
+
+        What concerns a sibling study that has not settled is left for that one's report.
 
         Parameters
         ----------
@@ -130,7 +140,8 @@ class ReconcileOrders:
                 regions=parts.regions,
                 day_window=parts.settings.day_window,
             )
-            parts.book.ask(queries_for(seen, study_id))
+            together = [study.id for study in seen.studies]
+            parts.book.ask(queries_for(seen, study_id), asking=together)
             with parts.database.transaction() as connection:
                 lock_patient(connection, seen.patient.id)
                 if self._is_current(connection, seen):
@@ -138,8 +149,18 @@ class ReconcileOrders:
                         connection, seen, parts.book, parts.settings, parts.clock.now()
                     )
                     result = self._reconciled(connection, seen, found)
-                    self._keep(connection, seen, found, result, None if reported else study_id)
-                    return self._standing(connection, seen, found, result, study_id)
+                    others = {study.id for study in seen.studies} - {study_id}
+                    self._keeper.keep(
+                        connection,
+                        Judgement(
+                            seen=seen,
+                            found=found,
+                            result=result,
+                            coming=parts.still_coming(connection, others),
+                        ),
+                        own=None if reported else study_id,
+                    )
+                    return self._standing(connection, found, result, study_id)
         raise PatientBusy("images of the patient kept coming while they were compared")
 
     def _reconciled(
@@ -160,138 +181,15 @@ class ReconcileOrders:
         now = (s for s in studies_of_patient(connection, seen.patient.id) if s.id in known)
         return token_of(now) == seen.token
 
-    def _keep(
-        self,
-        connection: Connection,
-        seen: PatientImages,
-        found: Gathered,
-        result: Reconciliation,
-        own: int | None,
-    ) -> None:
-        """Keep what changed; open the other studies that it speaks of for a new report.
-
-        Studies' rows are written before any audit record, as everybody does.
-        """
-        now = self._parts.clock.now()
-        changed = [
-            verdict
-            for verdict in result.accessions
-            if self._keep_check(connection, seen, found, verdict, now)
-        ]
-        judged = {verdict.accession.key for verdict in result.accessions}
-        gone = checks.forget_checks(connection, found.waiting_keys - judged)
-        moved = self._keep_proposals(connection, seen, found, result.proposals, now)
-        touched = {
-            study for verdict in changed for study in found.studies_of(verdict.accession.key)
-        }
-        touched |= {study for row in moved for study in proposals.studies_of(connection, row.id)}
-        if gone:  # reports on the siblings called the order incomplete
-            touched |= {study.id for study in seen.studies}
-        for study in seen.studies:
-            if study.id in touched and study.id != own:
-                reopen_study(connection, study_id=study.id)
-        patient = patient_key(seen.patient)
-        for verdict in changed:
-            self._parts.records.checked(connection, patient, verdict, now)
-        for row in moved:
-            self._parts.records.changed(connection, patient, row, actor="node", now=now)
-
-    def _keep_check(
-        self,
-        connection: Connection,
-        seen: PatientImages,
-        found: Gathered,
-        verdict: AccessionVerdict,
-        now: datetime,
-    ) -> bool:
-        key = verdict.accession.key
-        known = checks.check_of(connection, key)
-        document = found.check_document(key, accession_to_json(verdict))
-        changed = checks.keep_check(
-            connection,
-            CheckRow(
-                key=key,
-                patient_fk=seen.patient.id,
-                accession_fk=found.accession_rows.get(key),
-                verdict=verdict.standing.value,
-                document=document,
-                checked_at=now,
-            ),
-        )
-        if not changed:
-            return False
-        self._count(found, verdict, known)
-        return known is None or _lasting(known.document) != _lasting(document)
-
-    def _count(self, found: Gathered, verdict: AccessionVerdict, known: CheckRow | None) -> None:
-        """Count each image once for every standing that it comes to, and an order without."""
-        if not verdict.images and known is None:
-            self._parts.metrics.count("orders_unimaged_total")
-        before = {
-            each["image"]["instance_id"]: each["standing"]
-            for each in (known.document["verdict"]["images"] if known is not None else ())
-        }
-        for image in verdict.images:
-            if before.get(image.image.instance_id) == image.standing.value:
-                continue
-            of = found.by_instance[image.image.instance_id]
-            self._parts.metrics.count(
-                "accession_images_total",
-                standing=image.standing.value,
-                **self._parts.devices(of.row.calling_ae_title, of.header.station),
-            )
-
-    def _keep_proposals(
-        self,
-        connection: Connection,
-        seen: PatientImages,
-        found: Gathered,
-        wanted: Sequence[Proposal],
-        now: datetime,
-    ) -> list[ProposalRow]:
-        """Return the proposals that were opened or superseded."""
-        moved: list[ProposalRow] = []
-        keys = []
-        for proposal in wanted:
-            key = proposal_key(seen.patient.id, proposal, found)
-            keys.append(key)
-            row_id, became = proposals.propose(
-                connection,
-                key=key,
-                kind=proposal.kind.value,
-                patient_fk=seen.patient.id,
-                study_ids=found.studies_of_proposal(proposal),
-                document=proposal_document(proposal, found),
-                now=now,
-            )
-            if became is not Proposed.KNOWN:
-                row = proposals.get(connection, row_id)
-                moved.append(row)
-                self._parts.announcer.announce(connection, row)
-                self._parts.metrics.count("proposals_total", kind=row.kind, change="open")
-        gone = proposals.supersede(
-            connection,
-            patient_fk=seen.patient.id,
-            study_ids=[study.id for study in seen.studies],
-            keep=keys,
-            now=now,
-        )
-        for row_id in gone:
-            row = proposals.get(connection, row_id)
-            moved.append(row)
-            self._parts.metrics.count("proposals_total", kind=row.kind, change="superseded")
-        return moved
-
     def _standing(
         self,
         connection: Connection,
-        seen: PatientImages,
         found: Gathered,
         result: Reconciliation,
         study_id: int,
     ) -> StudyStanding:
         told = (ProposalState.OPEN, ProposalState.ACCEPTED)
-        own = {image.row.id for image in seen.images if image.row.study_id == study_id}
+        own = {key for key, image in found.by_instance.items() if image.row.study_id == study_id}
         return StudyStanding(
             accessions=tuple(
                 verdict
@@ -310,19 +208,3 @@ class ReconcileOrders:
                 row for row in proposals.of_study(connection, study_id) if row.state in told
             ),
         )
-
-
-def proposal_key(patient: int, proposal: Proposal, found: Gathered) -> str:
-    """Return the key of a proposal: its moves, and what was ordered on both sides.
-
-    Moves that a person rejected come again only where the orders became others.
-    """
-
-    moves = sorted(move_parts(move, found) for move in proposal.moves)
-    return hashlib.sha256(json.dumps([patient, proposal.kind.value, moves]).encode()).hexdigest()
-
-
-def _lasting(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a check without what may change by the mere passing of time."""
-    verdict = {key: value for key, value in document["verdict"].items() if key != "stale"}
-    return {"verdict": verdict}

@@ -1,9 +1,10 @@
 """When is a study complete? When nobody carries it, it has been quiet, and all is analysed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 import structlog
+from sqlalchemy import Connection
 
 from audit.clock import Clock
 from dicom_node.pipeline.presence import Presence
@@ -38,6 +39,33 @@ def is_settled(study: SettlingStudy, *, now: datetime, settle_s: float, carried:
     if carried or study.waiting > study.retrying:
         return False
     return quiet_s >= (max(settle_s, PATIENCE_S) if study.retrying else settle_s)
+
+
+class StillComing:
+    """Tells which studies have not settled: what is said of them now may be wrong soon, and
+    their own report compares them again."""
+
+    def __init__(
+        self, presence: Presence, settle_s_for: Callable[[str], float], clock: Clock
+    ) -> None:
+        self._presence = presence
+        self._settle_s_for = settle_s_for
+        self._clock = clock
+
+    def __call__(self, connection: Connection, study_ids: Collection[int]) -> frozenset[int]:
+        """Return those of `study_ids` that images, or results, are still coming for."""
+        now = self._clock.now()
+        return frozenset(
+            study.study_id
+            for study in settling(connection)
+            if study.study_id in study_ids
+            and not is_settled(
+                study,
+                now=now,
+                settle_s=self._settle_s_for(study.calling_ae_title),
+                carried=self._presence.carries(study.study_instance_uid),
+            )
+        )
 
 
 class Settle:

@@ -57,9 +57,11 @@ def overdue_key(study_id: int, check_key: str, changes: int) -> str:
     return f"{JobKind.RECONCILE}:{study_id}:{check_key}:{changes}"
 
 
-def notify_key(proposal_id: int, state: str, channel: str) -> str:
-    """Return the key of the job that tells a channel what became of a proposal."""
-    return f"{JobKind.NOTIFY}:{proposal_id}:{state}:{channel}"
+def notify_key(proposal_id: int, event: str, channel: str, when: str = "") -> str:
+    """Return the key of the job that tells a channel what became of a proposal; `when`
+    tells the times apart at which the same became of it."""
+    key = f"{JobKind.NOTIFY}:{proposal_id}:{event}:{channel}"
+    return f"{key}:{when}" if when else key
 
 
 def deliver_queue(destination: str) -> str:

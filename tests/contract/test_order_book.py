@@ -1,5 +1,6 @@
 """The book of orders: how old what it says may be, and which order a cancel means."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -84,7 +85,14 @@ class Shelf:
             )
         )
 
-    def _changed(self, _connection: Connection, order: Order, _kept: KeptOrder) -> None:
+    def _changed(
+        self,
+        _connection: Connection,
+        order: Order,
+        _kept: KeptOrder,
+        *,
+        asking: Collection[int] = (),
+    ) -> None:
         self.told.append(order.accession_number)
 
     def ask(self, *numbers: str) -> None:
@@ -121,7 +129,7 @@ def test_every_order_of_a_worklist_that_is_away_for_hours_is_stale(shelf: Shelf)
 def test_an_order_that_left_the_worklist_is_fresh_while_the_answer_is(shelf: Shelf) -> None:
     shelf.ask("A1")
     shelf.clock.moment += timedelta(hours=5)
-    shelf.ris.orders_for = lambda _query: ()  # type: ignore[method-assign]
+    shelf.ris.orders_for = lambda _query: ()  # type: ignore[method-assign, assignment]
     shelf.ask("A1")
 
     assert shelf.stale() == {"A1": False}

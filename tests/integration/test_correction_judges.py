@@ -1,7 +1,5 @@
 """dciodvfy reads correction packages made of real images in many transfer syntaxes."""
 
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ import pytest
 from dicom_node.correction.build import build
 from dicom_node.correction.plan import Move
 from dicom_node.report.evidence import text_of
-from tests.corrections import order, planned, source, stored
+from tests.corrections import judged, order, planned, source, stored
 from tests.data import data_dir
 from tests.peers import require
 
@@ -25,28 +23,6 @@ REAL = (
     "charset_chrJapMulti.dcm",  # ISO 2022 IR 87
     "charset_chrRuss.dcm",  # ISO_IR 144
 )
-
-KNOWN = (
-    r"Unrecognized defined term <99LOC> for value 1 of attribute <Coding Scheme Designator>",
-    r"Missing attribute or value that would be needed to build DICOMDIR - .*",
-    r"Value dubious for this VR - \(0x0010,0x0010\) PN .* - Retired Person Name form",
-    r"Value dubious for this VR - \(0x0008,0x0090\) PN .* - Retired Person Name form",
-)
-
-
-def judged(path: Path) -> set[str]:
-    """Return dciodvfy's errors and the warnings that are not known."""
-    done = subprocess.run(["dciodvfy", path], capture_output=True, check=False)
-    lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
-    return {
-        line
-        for line in lines
-        if line.startswith("Error")
-        or (
-            line.startswith("Warning - ")
-            and not any(re.fullmatch(known, line[10:]) for known in KNOWN)
-        )
-    }
 
 
 @pytest.mark.peer("dicom3tools")

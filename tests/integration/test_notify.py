@@ -16,6 +16,7 @@ import pytest
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.accession import EmailSettings, WebhookSettings
 from dicom_node.notify.mail import Mail
+from dicom_node.notify.message import ProposalEvent
 from dicom_node.notify.port import NotTaken
 from dicom_node.notify.webhook import Webhook
 from inference.accessions import (
@@ -99,7 +100,7 @@ def webhook(server: Any, **changes: Any) -> Webhook:
 
 
 def test_a_webhook_is_told_without_any_number_of_an_order(hook: Any) -> None:
-    webhook(hook).tell(row(), "open", "notify:7:open:webhook")
+    webhook(hook).tell(row(), ProposalEvent.OPEN, "notify:7:open:webhook")
     [(headers, document)] = hook.got
     assert document["event"] == "proposal.open"
     assert (document["proposal_id"], document["kind"], document["images"]) == (7, "move", 1)
@@ -114,7 +115,7 @@ def test_identifiers_and_a_token_are_sent_where_they_are_configured(
     token = tmp_path / "token"
     token.write_text("t0ken\n")
     configured = webhook(hook, with_identifiers=True, token_file=token)
-    configured.tell(row(ProposalState.ACCEPTED), "accepted", "k")
+    configured.tell(row(ProposalState.ACCEPTED), ProposalEvent.ACCEPTED, "k")
     [(headers, document)] = hook.got
     assert headers["Authorization"] == "Bearer t0ken"
     assert document["accession_numbers"] == ["SECRET-A", "SECRET-B"]
@@ -130,21 +131,21 @@ def test_what_a_webhook_answers_decides_whether_it_is_tried_again(
 ) -> None:
     hook.status = status
     with pytest.raises(error):
-        webhook(hook).tell(row(), "open", "k")
+        webhook(hook).tell(row(), ProposalEvent.OPEN, "k")
     assert len(hook.got) == 1
 
 
 def test_a_webhook_that_is_away_is_tried_again(hook: Any) -> None:
     away = Webhook(WebhookSettings(url="http://127.0.0.1:1/", timeout_s=1))
     with pytest.raises(PeerUnreachable):
-        away.tell(row(), "open", "k")
+        away.tell(row(), ProposalEvent.OPEN, "k")
 
 
 def test_a_token_file_that_is_not_there_is_a_fault_of_the_configuration(
     hook: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidConfiguration):
-        webhook(hook, token_file=tmp_path / "none").tell(row(), "open", "k")
+        webhook(hook, token_file=tmp_path / "none").tell(row(), ProposalEvent.OPEN, "k")
 
 
 class _Smtp(socketserver.StreamRequestHandler):
@@ -195,7 +196,7 @@ def mail(server: Any, **changes: Any) -> Mail:
 
 
 def test_a_mail_says_where_to_look_and_names_no_order(smtp: Any) -> None:
-    mail(smtp).tell(row(), "open", "k")
+    mail(smtp).tell(row(), ProposalEvent.OPEN, "k")
     [raw] = smtp.got
     message = message_from_bytes(raw)
     assert message["Subject"] == "A new proposal waits for a decision (number 7)"
@@ -206,7 +207,7 @@ def test_a_mail_says_where_to_look_and_names_no_order(smtp: Any) -> None:
 
 
 def test_a_mail_names_orders_and_who_decided_where_that_is_configured(smtp: Any) -> None:
-    mail(smtp, with_identifiers=True).tell(row(ProposalState.REJECTED), "rejected", "k")
+    mail(smtp, with_identifiers=True).tell(row(ProposalState.REJECTED), ProposalEvent.REJECTED, "k")
     assert b"SECRET-A" in smtp.got[0]
     assert b"Decided by anna." in smtp.got[0]
 
@@ -219,18 +220,18 @@ def test_recipients_that_are_refused_are_not_tried_again(
 ) -> None:
     smtp.answer = answer
     with pytest.raises(error):
-        mail(smtp).tell(row(), "open", "k")
+        mail(smtp).tell(row(), ProposalEvent.OPEN, "k")
 
 
 def test_a_mail_server_that_is_busy_or_away_is_tried_again(smtp: Any) -> None:
     smtp.answer = "451 later"
     with pytest.raises(PeerUnreachable):
-        mail(smtp).tell(row(), "open", "k")
+        mail(smtp).tell(row(), ProposalEvent.OPEN, "k")
     with pytest.raises(PeerUnreachable):
-        mail(smtp, port=1).tell(row(), "open", "k")
+        mail(smtp, port=1).tell(row(), ProposalEvent.OPEN, "k")
 
 
 def test_a_server_without_starttls_is_sent_nothing_in_the_clear(smtp: Any) -> None:
     with pytest.raises(NotTaken):
-        mail(smtp, security="starttls").tell(row(), "open", "k")
+        mail(smtp, security="starttls").tell(row(), ProposalEvent.OPEN, "k")
     assert smtp.got == []

@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,17 @@ from audit.store import AuditFilter, query
 from dicom_node.bootstrap import open_database
 from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
-from dicom_node.demo.phantoms import StudyPlan, phantom_study
 from dicom_node.demo.sr_text import sr_text
 from dicom_node.node import prepare_database
 from storage import jobs, proposals
 from storage.proposals import ProposalRow
 from storage.states import JobKind, JobState
 from tests.hl7 import answer_code, mllp_peer, order_message
-from tests.nodes import dimse_pacs, node_settings, running, send, wait_for
+from tests.nodes import dimse_pacs, filed, node_settings, running, send, wait_for
 
 pytestmark = pytest.mark.xdist_group("node")
 
 TOKEN = "a-token-for-tests"
-TODAY = datetime(2026, 1, 2, 10, 15, tzinfo=UTC)
 
 
 class Hook(HTTPServer):
@@ -139,16 +136,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         )
         node = stack.enter_context(running(settings))
         yield Place(folder, archive, settings, node, hook)
-
-
-def filed(number: int, order: str, shown: tuple[str, ...], *, patient: str) -> list[Dataset]:
-    """Return the images of one study of `patient`, ordered as `order`, showing `shown`."""
-    plan = StudyPlan(study_description=order, regions=shown)
-    images = phantom_study(plan, number=number, seed=3, taken_at=TODAY)
-    for ds in images:
-        ds.PatientID = patient
-        ds.Laterality = None
-    return images
 
 
 def test_images_swapped_across_two_accessions_are_proposed_accepted_and_told(
