@@ -14,6 +14,12 @@ from typing import Any
 from audit.chain import canonical
 from audit.entries import Entry, Node, RecordKind, Subject, WrittenObject
 
+BY_HEADER = "header"
+"""What an image was compared with: what its own header says was ordered."""
+
+BY_ORDERS = "orders"
+"""The same: every order of the patient's days that is known, from whatever source."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
@@ -58,7 +64,8 @@ class Writer:
         recorded_at : datetime
         verdict : mapping, optional
             `inference.types.ImageVerdict` as JSON, with the prediction that it rests on:
-            expected, seen, verdict.
+            expected, seen, verdict, and ``compared_with``: `BY_HEADER`, for orders are asked
+            when the study has settled (`accession_checked`).
         notes : iterable of str
             Stable codes of what was unusual about the image.
         parked_attempt : int, optional
@@ -179,6 +186,7 @@ class Writer:
             "subject": asdict(subject),
             "check": check_key,
             "outcome": standing,
+            "compared_with": BY_ORDERS,
             "images": dict(images),
             "order": dict(order),
         }

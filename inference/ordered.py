@@ -56,6 +56,38 @@ def _said(
     yield source.BODY_PART_EXAMINED, anatomy, (text(header, "BodyPartExamined"),)
 
 
+LONGEST_WORDS = 256
+"""Characters of a description that are kept."""
+
+
+def unmapped_words(header: Dataset, regions: RegionMap) -> tuple[tuple[str, str], ...]:
+    """Return what the header calls the procedure, and in which no region is found.
+
+    Pairs of keyword and text: Requested Procedure Code, as ``value^meaning^scheme``, and
+    Description, Protocol Name, and Performed Procedure Step Description. Each once.
+    """
+    requests = [header, *items(header, "RequestAttributesSequence")]
+    keyword = "RequestedProcedureCodeSequence"
+    said = [
+        (keyword, f"{code.value}^{code.meaning}^{code.scheme}")
+        for code in _codes(item for request in requests for item in items(request, keyword))
+        if regions.region_for_code(code.scheme, code.value) is None
+        and not regions.regions_in_text(code.meaning).regions
+    ]
+    described = [(request, "RequestedProcedureDescription") for request in requests]
+    described += [(header, "ProtocolName"), (header, "PerformedProcedureStepDescription")]
+    said += [
+        (name, words)
+        for source, name in described
+        if (words := text(source, name)) and not regions.regions_in_text(words).regions
+    ]
+    clean = (
+        (name, "".join(sign for sign in words if sign.isprintable())[:LONGEST_WORDS])
+        for name, words in said
+    )
+    return tuple(dict.fromkeys(pair for pair in clean if pair[1].strip("^ ")))
+
+
 def procedure_expectation(
     codes: Iterable[Code], texts: Iterable[str], source: ExpectationSource, regions: RegionMap
 ) -> Expectation | None:

@@ -18,6 +18,7 @@ __all__ = (
     "WorkOrder",
     "OrderLookup",
     "OrderMessage",
+    "UnmappedText",
     "AccessionCheck",
     "Proposal",
     "ProposalStudy",
@@ -98,6 +99,16 @@ class OrderMessage(Base):
     """sha256 of sender, message control id and content; it does not tell them."""
 
     taken_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class UnmappedText(Base):
+    """Words of images in which no region was found, and which no other table holds."""
+
+    __tablename__ = "unmapped_text"
+
+    attribute: Mapped[str] = mapped_column(String(64), primary_key=True)
+    text: Mapped[str] = mapped_column(String(256), primary_key=True)
+    images: Mapped[int] = mapped_column(default=1)
 
 
 class AccessionCheck(Base):

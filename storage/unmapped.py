@@ -1,12 +1,14 @@
 """Descriptions as the images bring them, counted, for whoever keeps the table of regions."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
 from storage.models import Instance, Series, Study
-from storage.order_models import WorkOrder
+from storage.order_models import UnmappedText, WorkOrder
+from storage.rows import insert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,14 +16,27 @@ class SeenText:
     """One description and how often it came."""
 
     attribute: str
-    """``StudyDescription``, ``SeriesDescription`` or ``BodyPartExamined``; of orders
-    ``worklist`` or ``hl7``."""
+    """The keyword of a DICOM attribute; of orders ``worklist`` or ``hl7``."""
 
     text: str
     """Of orders: the code, as ``value^meaning^scheme``; words that came without a code."""
 
     count: int
     """Images, or orders, that bear it."""
+
+
+def note_texts(connection: Connection, texts: Collection[tuple[str, str]]) -> None:
+    """Count one more image for each (attribute, text); call it once for each image."""
+    if not texts:
+        return
+    statement = insert(connection, UnmappedText)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["attribute", "text"], set_={"images": UnmappedText.images + 1}
+        ),
+        # In one order, so that two images never wait for each other.
+        [{"attribute": a, "text": t, "images": 1} for a, t in sorted(set(texts))],
+    )
 
 
 def seen_texts(connection: Connection) -> list[SeenText]:
@@ -33,6 +48,8 @@ def seen_texts(connection: Connection) -> list[SeenText]:
         ("BodyPartExamined", Series.body_part_examined),
     )
     found: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(select(UnmappedText)).mappings():
+        found[row["attribute"], row["text"]] += row["images"]
     for attribute, column in columns:
         statement = (
             select(column, func.count())

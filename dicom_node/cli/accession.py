@@ -14,12 +14,12 @@ from dicom_node.config.load import load
 from dicom_node.orders.decide import Decide
 from dicom_node.orders.views import SIDES, accession_view, proposal_view
 from inference.accessions import Standing
-from inference.regions import load_regions
+from inference.regions import RegionMap, load_regions
 from storage import checks, proposals
 from storage.checks import CheckRow
 from storage.proposals import NoSuchProposal, ProposalRow
 from storage.states import IllegalTransition, ProposalState
-from storage.unmapped import seen_texts
+from storage.unmapped import SeenText, seen_texts
 
 _FINE = (Standing.MATCH, Standing.NOT_DECLARED)
 _ATTENTION = [standing.value for standing in Standing if standing not in _FINE]
@@ -163,8 +163,7 @@ def run_unmapped(arguments: argparse.Namespace) -> int:
         seen = [
             each
             for each in seen_texts(connection)
-            if each.attribute in ("worklist", "hl7")
-            or not regions.regions_in_text(each.text).regions
+            if not _is_mapped(each, regions)
         ][: arguments.limit]
     if arguments.json:
         print_json_lines(
@@ -180,6 +179,15 @@ def run_unmapped(arguments: argparse.Namespace) -> int:
     Console().print(table)
     print("Add the words to a file of your own and name it in inference.region_map_file.")
     return 0
+
+
+def _is_mapped(seen: SeenText, regions: RegionMap) -> bool:
+    """Whether the table finds a region now; an order is read again with its next notice."""
+    if seen.attribute in ("worklist", "hl7"):
+        return False
+    value, _, rest = seen.text.partition("^")
+    code = regions.region_for_code(rest.rpartition("^")[2], value) if rest else None
+    return code is not None or bool(regions.regions_in_text(seen.text).regions)
 
 
 def _dry_run(arguments: argparse.Namespace, decide: Decide) -> int:

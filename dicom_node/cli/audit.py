@@ -141,17 +141,26 @@ def _print_table(rows: list[AuditRow]) -> None:
     table = Table("seq", "time (UTC)", "kind", "model", "outcome", "verdict", "audit id", box=None)
     for row in rows:
         model = row.body.get("model") or {}
-        verdict = row.body.get("verdict") or {}
         table.add_row(
             str(row.seq),
             row.recorded_at.strftime("%Y-%m-%d %H:%M:%S"),
             row.kind.value,
             f"{model.get('name', '')} {model.get('version', '')}".strip(),
             str(row.body.get("outcome", "")),
-            str(verdict.get("verdict", "")) if isinstance(verdict, Mapping) else "",
+            _verdict(row.body),
             row.audit_id,
         )
     Console().print(table)
+
+
+def _verdict(body: Mapping[str, Any]) -> str:
+    """Return a record's verdict and what it was compared with, header or orders."""
+    verdict = body.get("verdict")
+    word = verdict.get("verdict", "") if isinstance(verdict, Mapping) else ""
+    by = verdict.get("compared_with", "") if isinstance(verdict, Mapping) else ""
+    if body.get("compared_with"):
+        word, by = body.get("outcome", ""), body["compared_with"]
+    return f"{word} (by {by})" if word and by else str(word)
 
 
 def _note_access(

@@ -10,13 +10,14 @@ from audit.clock import Clock
 from audit.errors import Fault
 from audit.metrics import Metrics
 from audit.pseudonym import Pseudonyms
-from audit.records import Writer
+from audit.records import BY_HEADER, Writer
 from audit.store import append
 from dicom_node.config.settings import RouteSettings
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.result import result_document
 from dicom_node.pipeline.subjects import image_subject, row_subject
 from dicom_node.pipeline.work import Work
+from inference.ordered import unmapped_words
 from inference.regions import RegionMap
 from inference.service import InferenceService
 from inference.types import (
@@ -34,6 +35,7 @@ from storage.index import InstanceRow, instance
 from storage.jobs import JobRow
 from storage.results import insert_result, reopen_study
 from storage.session import Database
+from storage.unmapped import note_texts
 
 log = structlog.get_logger()
 
@@ -100,33 +102,39 @@ class Analyse:
         now = parts.clock.now()
         with parts.database.transaction() as connection:
             reopen_study(connection, study_id=row.study_id)
-            for prediction in analysis.predictions:
-                own = verdict if prediction.model.task is Task.BODY_PART else None
-                document = prediction_to_json(prediction)
-                fresh = insert_result(
+            fresh = [
+                prediction
+                for prediction in analysis.predictions
+                if insert_result(
                     connection,
                     instance_id=row.id,
-                    model=document["model"],
+                    model=prediction_to_json(prediction)["model"],
                     outcome=prediction.outcome.value,
-                    document=result_document(analysis, prediction, own),
+                    document=result_document(analysis, prediction, _own(prediction, verdict)),
                     now=now,
                 )
-                if fresh:
-                    append(
-                        connection,
-                        parts.writer.prediction(
-                            instance_id=row.id,
-                            subject=subject,
-                            trigger=route.name,
-                            correlation_id=row.correlation_id,
-                            calling_ae_title=row.calling_ae_title,
-                            region_table_sha256=parts.regions.sha256,
-                            prediction=document,
-                            verdict=verdict_to_json(own) if own is not None else None,
-                            notes=analysis.notes,
-                            recorded_at=now,
-                        ),
-                    )
+            ]
+            if any(prediction.model.task is Task.BODY_PART for prediction in fresh):
+                note_texts(connection, unmapped_words(stored.header, parts.regions))
+            for prediction in fresh:
+                own = _own(prediction, verdict)
+                append(
+                    connection,
+                    parts.writer.prediction(
+                        instance_id=row.id,
+                        subject=subject,
+                        trigger=route.name,
+                        correlation_id=row.correlation_id,
+                        calling_ae_title=row.calling_ae_title,
+                        region_table_sha256=parts.regions.sha256,
+                        prediction=prediction_to_json(prediction),
+                        verdict={**verdict_to_json(own), "compared_with": BY_HEADER}
+                        if own is not None
+                        else None,
+                        notes=analysis.notes,
+                        recorded_at=now,
+                    ),
+                )
             parts.work.finish(connection, job.key)
         self._tell(row, analysis, verdict)
 
@@ -179,13 +187,20 @@ class Analyse:
                 outcome=prediction.outcome.value,
             )
         if verdict is not None:
-            self._parts.metrics.count("verdicts_total", verdict=verdict.verdict.value)
+            self._parts.metrics.count(
+                "verdicts_total", verdict=verdict.verdict.value, compared_with=BY_HEADER
+            )
         log.info(
             "pipeline.instance.analysed",
             instance_id=row.id,
             verdict=verdict.verdict.value if verdict is not None else "",
             outcomes=[f"{p.model.name}:{p.outcome.value}" for p in analysis.predictions],
         )
+
+
+def _own(prediction: Prediction, verdict: ImageVerdict | None) -> ImageVerdict | None:
+    """Return the verdict where it rests on this prediction."""
+    return verdict if prediction.model.task is Task.BODY_PART else None
 
 
 def _instance_id(job: JobRow) -> int:

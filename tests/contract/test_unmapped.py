@@ -2,17 +2,20 @@
 
 from datetime import UTC, datetime
 
+from pydicom import Dataset
+
 from dicom_node.config.orders import Hl7Settings
 from dicom_node.orders.er7 import read
 from dicom_node.orders.hl7 import orders_of_message
 from dicom_node.orders.items import Wanted, orders_of_items
+from inference.ordered import unmapped_words
 from inference.orders import Order, OrderQuery, order_to_json
 from inference.regions import load_regions
 from storage.orders import NewOrder, keep_order
 from storage.session import Database
-from storage.unmapped import SeenText, seen_texts
+from storage.unmapped import SeenText, note_texts, seen_texts
 from tests.hl7 import order_message
-from tests.worklists import worklist_item
+from tests.worklists import code, worklist_item
 
 TABLE = load_regions()
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -91,3 +94,35 @@ def test_a_code_is_listed_once_and_long_words_are_cut(database: Database) -> Non
     }
     many = from_hl7("~".join(f"^odd {chr(97 + n)}" for n in range(20)))
     assert len(many.texts) == 8
+
+
+def test_words_of_images_that_no_other_table_holds_are_counted(database: Database) -> None:
+    ds = Dataset()
+    ds.ProtocolName, ds.PerformedProcedureStepDescription = "Odd protocol", "XR KNEE"
+    ds.RequestedProcedureDescription = "Odd request"
+    request = Dataset()
+    request.RequestedProcedureDescription = "Odd request"
+    request.RequestedProcedureCodeSequence = [
+        code("X7", "99LOC", "Odd code"),
+        code("X8", "99LOC", "Knee"),
+    ]
+    ds.RequestAttributesSequence = [request]
+
+    for _ in range(2):
+        with database.transaction() as connection:
+            note_texts(connection, unmapped_words(ds, TABLE))
+
+    assert seen(database) == {
+        text("ProtocolName", "Odd protocol", 2),
+        text("RequestedProcedureDescription", "Odd request", 2),
+        text("RequestedProcedureCodeSequence", "X7^Odd code^99LOC", 2),
+    }
+
+
+def test_a_header_whose_words_are_all_known_or_empty_adds_nothing(database: Database) -> None:
+    ds = Dataset()
+    ds.ProtocolName, ds.RequestedProcedureDescription = "", "XR CHEST PA"
+    assert unmapped_words(ds, TABLE) == ()
+    with database.transaction() as connection:
+        note_texts(connection, ())
+    assert seen(database) == set()
