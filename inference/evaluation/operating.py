@@ -85,8 +85,8 @@ def operating_points(chosen_on: Predictions, counted_on: Predictions) -> list[Op
             continue
         rules = {YOUDEN: youden_threshold(scores, truth)}
         for wanted in _WANTED:
-            rules[f"sensitivity at least {wanted:.0%}"] = _sensitive(scores[truth], wanted)
-            rules[f"specificity at least {wanted:.0%}"] = _specific(scores[~truth], wanted)
+            rules[f"sensitivity at least {100 * wanted:.0f} %"] = _sensitive(scores[truth], wanted)
+            rules[f"specificity at least {100 * wanted:.0f} %"] = _specific(scores[~truth], wanted)
         rules["probability 50 %"] = 0.5
         for rule, threshold in rules.items():
             label = counted_on.classes[column]

@@ -57,9 +57,9 @@ def test_thresholds_keep_what_they_promise_on_the_images_that_chose_them() -> No
     assert {p.label for p in points} == set(part.classes)
     for point in points:
         if point.rule.startswith("sensitivity at least"):
-            assert point.sensitivity >= int(point.rule[-3:-1]) / 100
+            assert point.sensitivity >= int(point.rule[-4:-2]) / 100
         if point.rule.startswith("specificity at least"):
-            assert point.specificity >= int(point.rule[-3:-1]) / 100
+            assert point.specificity >= int(point.rule[-4:-2]) / 100
 
 
 def test_operating_points_are_counted_on_the_other_images() -> None:
