@@ -25,6 +25,11 @@ _LITE_MEAN, _LITE_STD = 127 / 255, 128 / 255
 """What the EfficientNet-Lite weights were trained with, every channel alike."""
 
 
+def stem_length(name: str, *, frozen: int, scratch: bool) -> int:
+    """Return how many leading stages stay as they are; `frozen` of 0 means the usual cut."""
+    return 0 if scratch else frozen or STEM[name]
+
+
 def from_imagenet(name: str, outputs: int, weights: Path) -> PooledClassifier:
     """Return `name` with the ImageNet features and a fresh head, for ImageNet's mean and std.
 

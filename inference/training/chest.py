@@ -1,5 +1,6 @@
 """Train the chest findings network: ``python -m inference.training.chest``."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.crossval import Recipe
 from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
-from inference.training.folds import group_folds
+from inference.training.folds import NO_FOLD, group_folds
 from inference.training.labels import FINDING_KEYS, FINDINGS, FRONTAL_CHEST, INVERTED, TURNED
 from inference.training.loop import FloatArray, Schedule
 from inference.training.options import Options, parse_options
 from inference.training.samples import Squares, load_squares, target_matrix
-from inference.training.sources_chest import chest_samples, small_chest_samples
+from inference.training.sources_chest import (
+    chest_samples,
+    small_chest_samples,
+    unlabelled_chest_samples,
+)
 from inference.training.workbench import (
     Material,
     Trained,
@@ -67,19 +72,38 @@ SOURCES = [
 ]
 
 
-def gather(options: Options) -> Material:
-    """Load the images; the 64-pixel ones train with the rest but are never scored."""
-    everything = chest_samples(options.data, teacher=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """What is trained on beside the labelled images of full size."""
+
+    teacher: float = 0.5
+    """Weight of the teacher's probabilities in the targets that have them."""
+
+    small: bool = True
+    """The labels of the 64-pixel images; without them these are unlabelled."""
+
+    unlabelled: bool = False
+    """UNIFESP's frontal chests, for consistency."""
+
+
+def gather(options: Options, mix: Mix) -> Material:
+    """Load the images; those that `mix` adds train with the rest but are never scored."""
+    everything = chest_samples(options.data, teacher=mix.teacher)
     full = [s for s in everything if not s.held_out]
     small = small_chest_samples(options.data)
-    first = load_squares(options.data, full, size=options.size)
-    second = load_squares(options.data, small, size=options.size)
-    samples = full + small
+    if not mix.small:
+        small = [replace(sample, targets={}) for sample in small]
+    folds = group_folds([s.group for s in full + small], folds=FOLDS, seed=options.seed)
+    parts = [full, small]
+    if mix.unlabelled:
+        parts.append(unlabelled_chest_samples(options.data))
+        folds = np.append(folds, np.full(len(parts[-1]), NO_FOLD))
+    loaded = [load_squares(options.data, part, size=options.size) for part in parts]
+    samples = [sample for part in parts for sample in part]
     squares = Squares(
-        pixels=np.concatenate([first.pixels, second.pixels]),
-        boxes=np.concatenate([first.boxes, second.boxes]),
+        pixels=np.concatenate([part.pixels for part in loaded]),
+        boxes=np.concatenate([part.boxes for part in loaded]),
     )
-    folds = group_folds([s.group for s in samples], folds=FOLDS, seed=options.seed)
     targets = target_matrix(samples, FINDING_KEYS)
     held_out = [s for s in everything if s.held_out]
     return Material(
@@ -92,17 +116,22 @@ def main() -> None:
     options = parse_options(
         "chest", model="chest-findings", size=288, epochs=8, variants=8, version="1.0.0"
     )
-    material = gather(options)
+    material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
-    recipe = Recipe(
+    recipe = chest_recipe(options)
+    trained = train(material, FINDING_KEYS, options, recipe, AUGMENTATION)
+    if trained is not None:
+        publish(material, trained, options, recipe)
+
+
+def chest_recipe(options: Options) -> Recipe:
+    """Return the shipped model's recipe, at the command line's number of epochs."""
+    return Recipe(
         schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
         balance_most=2.0,
         positive_most=3.0,
         seed=options.seed,
     )
-    trained = train(material, FINDING_KEYS, options, recipe, AUGMENTATION)
-    if trained is not None:
-        publish(material, trained, options, recipe)
 
 
 def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:

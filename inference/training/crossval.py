@@ -23,11 +23,11 @@ from inference.training.loop import (
     Wanted,
     as_given,
     fit,
-    masked_bce,
     one_of,
     positive_weights,
     predict,
 )
+from inference.training.losses import sigmoid_loss
 
 RUNS = Path(".work/training-runs")
 
@@ -46,6 +46,12 @@ class Recipe:
     """Weight of their softmax cross-entropy beside the mean of the binary ones."""
 
     smoothing: float = 0.05
+    focal: float = 0.0
+    """Gamma of the focal loss of the binary outputs."""
+
+    label_smoothing: float = 0.0
+    """Of the binary outputs."""
+
     seed: int = 20261120
 
 
@@ -79,7 +85,13 @@ def objective_of(recipe: Recipe, targets: FloatArray) -> Objective:
     first = slice(0, recipe.exclusive)
 
     def objective(logits: Tensor, wanted: Tensor) -> Tensor:
-        loss = masked_bce(logits, wanted, weight)
+        loss = sigmoid_loss(
+            logits,
+            wanted,
+            positive_weight=weight,
+            gamma=recipe.focal,
+            smoothing=recipe.label_smoothing,
+        )
         if recipe.exclusive:
             single = one_of(logits[:, first], wanted[:, first], smoothing=recipe.smoothing)
             loss = loss + recipe.one_of * single

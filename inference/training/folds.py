@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+NO_FOLD = -1
+"""Of images that are trained on in every fold and scored in none."""
+
 
 def group_folds(groups: Sequence[str], *, folds: int, seed: int) -> NDArray[np.int64]:
     """Return a fold number for each image; images of one group share it.

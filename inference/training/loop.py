@@ -33,6 +33,9 @@ class Schedule:
     average: float = 0.98
     """Decay of the running average of the weights, which is what comes out."""
 
+    consistency: float = 0.0
+    """Weight of the agreement of two copies of an image without any label."""
+
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 Wanted = Callable[[FloatArray, Disguise], FloatArray]
@@ -56,15 +59,6 @@ class Tail(nn.Module):
         pooled = self.stages(maps).mean(dim=(2, 3))
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
-
-
-def masked_bce(logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tensor:
-    """Return the mean cross-entropy over known targets; NaN targets do not count."""
-    known = ~torch.isnan(targets)
-    loss = functional.binary_cross_entropy_with_logits(
-        logits, torch.nan_to_num(targets), pos_weight=positive_weight, reduction="none"
-    )
-    return (loss * known).sum() / known.sum().clamp_min(1)
 
 
 def one_of(logits: Tensor, targets: Tensor, *, smoothing: float) -> Tensor:
@@ -123,7 +117,7 @@ def fit(
     targets : ndarray of float32, shape (N, L)
         NaN where unknown.
     rows : ndarray of int64
-        The training rows.
+        The training rows; those without a single known target serve consistency alone.
     schedule : Schedule
         Epochs and rates.
     weights : ndarray of float64, shape (N,)
@@ -141,6 +135,8 @@ def fit(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
+    unlabelled = rows[np.isnan(targets[rows]).all(axis=1)]
+    rows = rows[~np.isnan(targets[rows]).all(axis=1)]
     learner = copy.deepcopy(tail)
     learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(learner).eval()
@@ -160,6 +156,9 @@ def fit(
             with torch.autocast("cpu", torch.bfloat16):
                 logits = learner(maps.to(memory_format=torch.channels_last))
             loss = objective(logits.float(), torch.from_numpy(wanted(targets[drawn], changes)))
+            if schedule.consistency and len(unlabelled):
+                some = random.choice(unlabelled, schedule.batch // 4)
+                loss = loss + schedule.consistency * disagreement(learner, bank, some, random)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -175,6 +174,22 @@ def fit(
         if after_epoch is not None:
             after_epoch(epoch, averaged)
     return averaged
+
+
+def disagreement(
+    learner: Tail, bank: StemBank, rows: NDArray[np.int64], random: np.random.Generator
+) -> Tensor:
+    """Return the mean squared difference of the probabilities of two copies of each row.
+
+    The second copy's are what the first is held to (Sajjadi et al., 2016; Laine and Aila,
+    2017).
+    """
+    one, other = (bank.train(rows, random)[0] for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = learner(one.to(memory_format=torch.channels_last))
+        with torch.no_grad():
+            aim = learner(other.to(memory_format=torch.channels_last))
+    return functional.mse_loss(torch.sigmoid(found.float()), torch.sigmoid(aim.float()))
 
 
 def predict(tail: Tail, maps: Tensor, *, batch: int = 128) -> FloatArray:

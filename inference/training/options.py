@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from inference.training.backbones import STEM
+from inference.architectures import ARCHITECTURES
 
 DEFAULT_DATA = "../shared/data"
 
@@ -24,6 +24,7 @@ class Options:
     variants: int
     backbone: str
     frozen: int
+    scratch: bool
     seed: int
     threads: int
     version: str
@@ -43,9 +44,12 @@ def parse_options(
     parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
-    parser.add_argument("--backbone", default="mobilenet_v2", choices=sorted(STEM))
+    parser.add_argument("--backbone", default="mobilenet_v2", choices=sorted(ARCHITECTURES))
     parser.add_argument(
         "--frozen", type=int, default=0, help="leading stages kept as they are; 0: the usual cut"
+    )
+    parser.add_argument(
+        "--scratch", action="store_true", help="start from random weights, nothing frozen"
     )
     parser.add_argument("--seed", type=int, default=20261120)
     parser.add_argument("--threads", type=int, default=2)
@@ -68,5 +72,6 @@ def command_line(program: str, options: Options) -> str:
     return (
         f"python -m inference.training.{program} --data {DEFAULT_DATA} --size {options.size} "
         f"--epochs {options.epochs} --variants {options.variants} --backbone {options.backbone} "
-        f"--frozen {options.frozen} --seed {options.seed} --version {options.version}"
+        f"--frozen {options.frozen} {'--scratch ' * options.scratch}--seed {options.seed} "
+        f"--version {options.version}"
     )

@@ -3,23 +3,22 @@
 import csv
 from pathlib import Path
 
-from inference.training.labels import FINDING_KEYS
+from inference.training.labels import FINDING_KEYS, FRONTAL_CHEST
 from inference.training.samples import Sample
-
-TEACHER_SHARE = 0.5
-"""Weight of the teacher's probability against the report-mined label, where both exist."""
+from inference.training.sources_bodypart import bodypart_samples
 
 
-def chest_samples(data: Path, *, teacher: bool = False) -> list[Sample]:
+def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
     """Return the train and eval split of the images stored at 320 pixels or more.
 
     Parameters
     ----------
     data : Path
         The data folder.
-    teacher : bool
-        Mix a trained DenseNet-121's probabilities into the targets of training images.
-        Images of the eval split keep their labels in any case.
+    teacher : float
+        Weight, in the targets of training images, of a trained DenseNet-121's probability
+        against the report-mined label, where both exist. Images of the eval split keep
+        their labels in any case.
     """
     folder = data / "chest" / "nih14"
     taught = _teacher(folder / "chexnet_densenet121_teacher_probs.csv") if teacher else {}
@@ -30,8 +29,7 @@ def chest_samples(data: Path, *, teacher: bool = False) -> list[Sample]:
         soft = taught.get(Path(row["file"]).stem)
         if soft is not None and not held_out:
             targets = {
-                key: (1 - TEACHER_SHARE) * value + TEACHER_SHARE * soft[key]
-                for key, value in targets.items()
+                key: (1 - teacher) * value + teacher * soft[key] for key, value in targets.items()
             }
         samples.append(
             Sample(
@@ -56,6 +54,15 @@ def small_chest_samples(data: Path) -> list[Sample]:
             source="nih64",
         )
         for row in _rows(data / "chest" / "nih14_64px" / "labels.csv")
+    ]
+
+
+def unlabelled_chest_samples(data: Path) -> list[Sample]:
+    """Return UNIFESP's frontal chests, of which no finding is known."""
+    return [
+        Sample(path=s.path, targets={}, group=s.group, source="unifesp")
+        for s in bodypart_samples(data, seed=0)
+        if s.source == "unifesp" and s.targets.get(FRONTAL_CHEST) == 1.0
     ]
 
 

@@ -1,24 +1,30 @@
 """What both training commands do alike: bank, cross-validation, final fit, network."""
 
-import functools
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from inference.architectures import PooledClassifier
+from inference.architectures import PooledClassifier, build
 from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, STEM, from_imagenet
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, from_imagenet, stem_length
 from inference.training.bank import StemBank
 from inference.training.crossval import Recipe, fit_fold, fit_once, out_of_fold, run_folder
 from inference.training.loop import FloatArray, Tail, Wanted, as_given
 from inference.training.options import Options, command_line
 from inference.training.samples import Sample, Squares, list_sha256
+
+BANKS = Path(".work/banks")
+_OF_BANK = ("size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed")
+"""What makes the maps of two runs the same, beside the images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,44 +80,120 @@ def train(
     wanted : callable, optional
         What the targets of images become by the way they were disguised.
     """
-    network = from_imagenet(options.backbone, len(keys), options.data / "weights")
-    cut = options.frozen or STEM[options.backbone]
-    stages = network.features[cut:] if cut < len(network.features) else nn.Identity()
+    run = _Run(material, keys, options, recipe, augmentation, wanted)
+    if options.fits:
+        for number in options.fits:
+            run.fold(number) if number < run.folds else run.everything()
+        return None
+    logits, disguised = run.out_of_fold()
+    trained = run.everything()
+    run.stages.load_state_dict(trained.stages.state_dict())
+    run.network.head.load_state_dict(trained.head.state_dict())
+    commit = (run.kept / "commit").read_text(encoding="utf-8")
+    return Trained(network=run.network.eval(), logits=logits, disguised=disguised, commit=commit)
 
-    @functools.cache
-    def bank() -> StemBank:
-        return StemBank(
-            network.features[:cut],
-            material.squares,
-            augmentation,
-            variants=options.variants,
-            seed=options.seed,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            kept=kept / "bank",
+
+def cross_validate(
+    material: Material,
+    keys: tuple[str, ...],
+    options: Options,
+    recipe: Recipe,
+    augmentation: Augmentation,
+) -> FloatArray:
+    """Return out-of-fold logits (N, L), and fit nothing else; parameters as for `train`."""
+    run = _Run(material, keys, options, recipe, augmentation, as_given)
+    logits: FloatArray = run.out_of_fold()[0]
+    return logits
+
+
+class _Run:
+    """One recipe on one material: its network, its bank, its kept fits."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        material: Material,
+        keys: tuple[str, ...],
+        options: Options,
+        recipe: Recipe,
+        augmentation: Augmentation,
+        wanted: Wanted,
+    ) -> None:
+        self.network = _start(options, keys)
+        self._cut = stem_length(options.backbone, frozen=options.frozen, scratch=options.scratch)
+        whole = self._cut == len(self.network.features)
+        self.stages = nn.Identity() if whole else self.network.features[self._cut :]
+        self.folds = int(material.folds.max()) + 1
+        told = _told(options, keys, recipe, augmentation, len(material.samples))
+        self.kept = run_folder(told)
+        self._bank_folder = BANKS / _digest(
+            {key: told[key] for key in _OF_BANK}
+            | {"paths": [str(s.path) for s in material.samples]}
+        )
+        self._tail = Tail(self.stages, self.network.head)
+        self._material, self._options = material, options
+        self._recipe, self._augmentation, self._wanted = recipe, augmentation, wanted
+        self._bank: StemBank | None = None
+
+    def bank(self) -> StemBank:
+        """Return the maps that the fits draw from, made at the first call."""
+        if self._bank is None:
+            self._bank = StemBank(
+                self.network.features[: self._cut],
+                self._material.squares,
+                self._augmentation,
+                variants=self._options.variants,
+                seed=self._options.seed,
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
+                kept=self._bank_folder,
+            )
+        return self._bank
+
+    def fold(self, number: int) -> FloatArray:
+        """Return the logits (2, n, L) of one fold's rows."""
+        targets, folds = self._material.targets, self._material.folds
+        return fit_fold(
+            number,
+            self._tail,
+            self.bank,
+            targets,
+            folds,
+            self._recipe,
+            kept=self.kept,
+            wanted=self._wanted,
         )
 
-    kept = run_folder(_told(options, keys, recipe, augmentation, len(material.samples)))
-    tail = Tail(stages, network.head)
-    rows = np.arange(len(material.samples))
-    folds = int(material.folds.max()) + 1
-    for fit in options.fits:
-        if fit == folds:
-            fit_once(tail, bank, material.targets, rows, recipe, kept=kept, wanted=wanted)
-        else:
-            fit_fold(
-                fit, tail, bank, material.targets, material.folds, recipe, kept=kept, wanted=wanted
-            )
-    if options.fits:
-        return None
-    logits, disguised = out_of_fold(
-        tail, bank, material.targets, material.folds, recipe, kept=kept, wanted=wanted
-    )
-    trained = fit_once(tail, bank, material.targets, rows, recipe, kept=kept, wanted=wanted)
-    stages.load_state_dict(trained.stages.state_dict())
-    network.head.load_state_dict(trained.head.state_dict())
-    commit = (kept / "commit").read_text(encoding="utf-8")
-    return Trained(network=network.eval(), logits=logits, disguised=disguised, commit=commit)
+    def out_of_fold(self) -> FloatArray:
+        """Return the logits (2, N, L) of every row that is in a fold."""
+        return out_of_fold(
+            self._tail,
+            self.bank,
+            self._material.targets,
+            self._material.folds,
+            self._recipe,
+            kept=self.kept,
+            wanted=self._wanted,
+        )
+
+    def everything(self) -> Tail:
+        """Return the tail that was fitted to every row."""
+        rows = np.arange(len(self._material.samples))
+        return fit_once(
+            self._tail,
+            self.bank,
+            self._material.targets,
+            rows,
+            self._recipe,
+            kept=self.kept,
+            wanted=self._wanted,
+        )
+
+
+def _start(options: Options, keys: tuple[str, ...]) -> PooledClassifier:
+    torch.manual_seed(options.seed)
+    if options.scratch:
+        return build(options.backbone, len(keys))
+    return from_imagenet(options.backbone, len(keys), options.data / "weights")
 
 
 def training_section(program: str, options: Options, recipe: Recipe, commit: str) -> dict[str, Any]:
@@ -121,8 +203,10 @@ def training_section(program: str, options: Options, recipe: Recipe, commit: str
         "commit": commit,
         "seed": options.seed,
         "date": datetime.now(tz=UTC).date().isoformat(),
-        "backbone": f"{options.backbone}, ImageNet weights",
-        "frozen_stages": options.frozen or STEM[options.backbone],
+        "backbone": f"{options.backbone}, {'random' if options.scratch else 'ImageNet'} weights",
+        "frozen_stages": stem_length(
+            options.backbone, frozen=options.frozen, scratch=options.scratch
+        ),
         "recipe": asdict(recipe),
     }
 
@@ -153,6 +237,10 @@ def data_section(
     }
 
 
+def _digest(told: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _told(
     options: Options,
     keys: tuple[str, ...],
@@ -164,8 +252,10 @@ def _told(
     told: dict[str, Any] = {
         "size": options.size,
         "variants": options.variants,
+        "seed": options.seed,
         "backbone": options.backbone,
         "frozen": options.frozen,
+        "scratch": options.scratch,
         "keys": keys,
         "images": images,
         "recipe": asdict(recipe),

@@ -43,11 +43,11 @@ from inference.training.loop import (
     Schedule,
     Tail,
     fit,
-    masked_bce,
     one_of,
     positive_weights,
     predict,
 )
+from inference.training.losses import sigmoid_loss
 from inference.training.samples import Squares
 from inference.training.sources_bodypart import disguised_targets, region_targets
 from inference.training.synthetic import synthetic_squares
@@ -94,7 +94,7 @@ def test_a_few_steps_learn_bright_from_dark(tmp_path: Path) -> None:
         rows,
         schedule=schedule,
         weights=np.ones(32),
-        objective=functools.partial(masked_bce, positive_weight=torch.ones(1)),
+        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
         seed=1,
         label="test",
     )
@@ -126,7 +126,7 @@ def test_same_seed_gives_same_weights(tmp_path: Path) -> None:
             np.arange(8),
             schedule=Schedule(epochs=2, batch=4),
             weights=np.ones(8),
-            objective=functools.partial(masked_bce, positive_weight=torch.ones(1)),
+            objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
             seed=4,
             label="test",
         )
@@ -214,8 +214,8 @@ def test_training_input_is_the_nodes_own() -> None:
 
 def test_unknown_targets_do_not_count() -> None:
     logits = torch.tensor([[2.0, -1.0]])
-    known = masked_bce(logits, torch.tensor([[1.0, float("nan")]]), torch.ones(2))
-    alone = masked_bce(logits[:, :1], torch.tensor([[1.0]]), torch.ones(1))
+    known = sigmoid_loss(logits, torch.tensor([[1.0, float("nan")]]), positive_weight=torch.ones(2))
+    alone = sigmoid_loss(logits[:, :1], torch.tensor([[1.0]]), positive_weight=torch.ones(1))
     torch.testing.assert_close(known, alone)
 
 
