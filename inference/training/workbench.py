@@ -123,12 +123,11 @@ class _Run:
         whole = self._cut == len(self.network.features)
         self.stages = nn.Identity() if whole else self.network.features[self._cut :]
         self.folds = int(material.folds.max()) + 1
-        told = _told(options, keys, recipe, augmentation, len(material.samples))
+        told = _told(options, keys, recipe, augmentation, material)
         self.kept = run_folder(told)
-        self._bank_folder = BANKS / _digest(
-            {key: told[key] for key in _OF_BANK}
-            | {"paths": [str(s.path) for s in material.samples]}
-        )
+        paths = [str(sample.path) for sample in material.samples]
+        of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
+        self._bank_folder = BANKS / _digest(of_bank)
         self._tail = Tail(self.stages, self.network.head)
         self._material, self._options = material, options
         self._recipe, self._augmentation, self._wanted = recipe, augmentation, wanted
@@ -246,7 +245,7 @@ def _told(
     keys: tuple[str, ...],
     recipe: Recipe,
     augmentation: Augmentation,
-    images: int,
+    material: Material,
 ) -> dict[str, Any]:
     """Return what makes two runs the same; where they write and the threads do not count."""
     told: dict[str, Any] = {
@@ -257,7 +256,8 @@ def _told(
         "frozen": options.frozen,
         "scratch": options.scratch,
         "keys": keys,
-        "images": images,
+        "images": len(material.samples),
+        "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
         "recipe": asdict(recipe),
         "augmentation": asdict(augmentation),
     }
