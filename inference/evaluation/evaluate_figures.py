@@ -32,7 +32,7 @@ def figures(found: Evaluation) -> dict[str, Markup]:
         made["auc"] = _auc(found)
         made["roc"] = _roc(found)
         made["precision_recall"] = _precision_recall(found)
-        made["reliability"] = _reliability(found.curves)
+        made["reliability"] = reliability_figure(found.curves)
     made["confusion"] = _confusion(found)
     gaps = [row for row in found.subgroups if row.label == MEAN and row.gap is not None]
     if gaps:
@@ -79,7 +79,9 @@ def _precision_recall(found: Evaluation) -> Markup:
     return _cells("precision-recall", what, found.curves, one, ("recall", "precision"))
 
 
-def _reliability(curves: Sequence[Curves]) -> Markup:
+def reliability_figure(curves: Sequence[Curves]) -> Markup:
+    """Return the reliability diagrams of these classes, their calibration error above each."""
+
     def one(axes: Axes, each: Curves) -> None:
         bins = each.reliability
         predicted = np.array([b.predicted for b in bins])

@@ -1,20 +1,24 @@
 """Measure a model on images that no part of its training saw."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.evaluation.curves import reliability
 from inference.evaluation.loaded import Loaded
 from inference.evaluation.metrics import (
     auc,
     auc_interval,
+    average_precision,
     calibration_error,
     precision_recall_f1,
     share_interval,
 )
+from inference.evaluation.subgroups import MEAN, subgroup_table
 from inference.training.labels import BODYPART_KEYS, FINDING_KEYS, FRONTAL_CHEST
 from inference.training.samples import Sample, load_squares, target_matrix
 from inference.training.sources_bodypart import bodypart_samples
@@ -118,10 +122,55 @@ def confusion(probabilities: FloatArray, targets: NDArray[np.float32]) -> dict[s
 
 def chest_held_out(model: Loaded, data: Path) -> dict[str, Any]:
     """Return what the chest model scores on the eval split of NIH ChestX-ray14."""
+    samples, probabilities = held_out_chests(model, data)
+    found = finding_scores(probabilities, samples, [label.key for label in model.manifest.labels])
+    for column, label in enumerate(model.manifest.labels):
+        if label.operating_point is not None:
+            present = np.array([sample.targets[label.key] >= 0.5 for sample in samples])
+            decided = probabilities[:, column] >= label.operating_point.present_at
+            found["findings"][label.key] |= _at_point(decided, present)
+    return found
+
+
+def held_out_chests(model: Loaded, data: Path) -> tuple[list[Sample], FloatArray]:
+    """Return the eval split of NIH ChestX-ray14 and the model's probabilities (N, L)."""
     samples = [s for s in chest_samples(data) if s.held_out]
     squares = load_squares(data, samples, size=model.manifest.input.size)
-    probabilities = model.probabilities(model.logits(squares.pixels))
-    return finding_scores(probabilities, samples, [label.key for label in model.manifest.labels])
+    return samples, model.probabilities(model.logits(squares.pixels))
+
+
+def chest_subgroups(model: Loaded, data: Path) -> list[dict[str, Any]]:
+    """Return the mean AUC by sex, age band and view, with the gap to all other images."""
+    samples, probabilities = held_out_chests(model, data)
+    rows = subgroup_table(
+        probabilities,
+        target_matrix(samples, FINDING_KEYS),
+        [sample.attributes for sample in samples],
+        [sample.group for sample in samples],
+        labels=FINDING_KEYS,
+    )
+    return [asdict(row) for row in rows if row.label == MEAN]
+
+
+def chest_reliability(model: Loaded, data: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return, by finding, how often it is there at each level of probability."""
+    samples, probabilities = held_out_chests(model, data)
+    truth = target_matrix(samples, FINDING_KEYS) >= 0.5
+    return {
+        key: [asdict(each) for each in reliability(probabilities[:, column], truth[:, column])]
+        for column, key in enumerate(FINDING_KEYS)
+    }
+
+
+def _at_point(decided: NDArray[np.bool_], present: NDArray[np.bool_]) -> dict[str, Any]:
+    found, passed = int((decided & present).sum()), int((~decided & ~present).sum())
+    yes, no = int(present.sum()), int((~present).sum())
+    return {
+        "sensitivity": found / max(yes, 1),
+        "sensitivity_95": list(share_interval(found, yes)),
+        "specificity": passed / max(no, 1),
+        "specificity_95": list(share_interval(passed, no)),
+    }
 
 
 def finding_scores(
@@ -138,6 +187,7 @@ def finding_scores(
             "present": int(present.sum()),
             "auc": auc(scores, present),
             "auc_95": [low, high],
+            "average_precision": average_precision(scores, present),
             "calibration_error": calibration_error(scores, present),
         }
     mean = float(np.mean([findings[key]["auc"] for key in FINDING_KEYS]))

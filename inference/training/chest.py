@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from inference.evaluation.card import write_card
-from inference.evaluation.heldout import chest_held_out, finding_scores
+from inference.evaluation.comparison import compare
+from inference.evaluation.heldout import (
+    chest_held_out,
+    chest_reliability,
+    chest_subgroups,
+    finding_scores,
+)
 from inference.evaluation.loaded import load_model
 from inference.evaluation.localisation import pointing_game
 from inference.evaluation.metrics import auc
@@ -166,6 +172,9 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
     metrics["float16_difference"] = difference
+    metrics["reliability"] = plain(chest_reliability(stored, options.data))
+    metrics["subgroups"] = plain(chest_subgroups(stored, options.data))
+    metrics["comparison"] = plain(compare(stored, options.data))
     metrics["heat_maps"] = plain(pointing_game(stored, options.data))
     labels = tuple(with_reporting(label, held_out["findings"][label.key]) for label in labels)
     finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
