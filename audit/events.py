@@ -60,6 +60,7 @@ class Event(StrEnum):
     PATIENT_CONFLICTED = "intake.patient.conflicted"
     FILE_RESTORED = "intake.file.restored"
     MODEL_LOADED = "inference.model.loaded"
+    MODEL_LEFT_OUT = "inference.model.left_out"
     RUNTIME_REFUSED = "inference.runtime.refused"
     BATCH_FAILED = "inference.batch.failed"
     IMAGE_REFUSED = "inference.image.refused"
@@ -173,6 +174,7 @@ def _required() -> dict[Event, tuple[str, ...]]:
             "logit_difference",
             "map_difference",
         ),
+        Event.MODEL_LEFT_OUT: ("model_name",),
         Event.BATCH_FAILED: ("model_name", "batch_size", "error_type"),
         Event.IMAGE_REFUSED: ("reason_code", "error_type"),
         Event.INSTANCE_ANALYSED: ("instance_id", "outcomes", "verdict"),

@@ -15,7 +15,7 @@ from inference.architectures import PooledClassifier, build
 from inference.manifest import ModelManifest, read_manifest
 from inference.preprocess import RECIPE
 from inference.runtime.port import Runtime
-from inference.types import ModelIdentity
+from inference.types import ModelIdentity, Task
 
 SHIPPED = Path(__file__).parent / "models"
 """The models that come with the package."""
@@ -85,6 +85,11 @@ class Registry:
     def names(self) -> frozenset[str]:
         """The names of the models."""
         return frozenset(self._models)
+
+    @property
+    def of_the_workbench(self) -> frozenset[str]:
+        """The names of models that answer none of the node's questions."""
+        return frozenset(m.manifest.name for m in self if m.manifest.task is Task.OTHER)
 
 
 def load_model(folder: Path) -> LoadedModel:

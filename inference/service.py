@@ -90,8 +90,13 @@ class InferenceService:
         self._clock = clock
         self._metrics = metrics
         self._decoding = threading.BoundedSemaphore(options.workers)
+        self._left_out = registry.of_the_workbench
+        for name in self._left_out:
+            _log.warning("inference.model.left_out", model_name=name)
         self._models = {
-            model.manifest.name: self._started(model, runtime_for) for model in registry
+            model.manifest.name: self._started(model, runtime_for)
+            for model in registry
+            if model.manifest.name not in self._left_out
         }
 
     def analyse(self, path: Path, model_names: Sequence[str]) -> ImageAnalysis:
@@ -147,12 +152,9 @@ class InferenceService:
             route answers: it would never run.
         """
         names = list(model_names)
-        problems = [
-            f"model {name!r} is not installed" for name in names if name not in self._models
-        ]
         manifests = [self._models[name].manifest for name in names if name in self._models]
         answered = {(m.task, label.key) for m in manifests for label in m.labels}
-        problems += [
+        problems = self._not_installed(names) + [
             f"model {manifest.name!r} waits for {gate.label!r} of a {gate.task} model "
             "that the route does not name"
             for manifest in manifests
@@ -211,7 +213,12 @@ class InferenceService:
         return _Running(model.manifest, model.identity(runtime), batcher)
 
     def _not_installed(self, names: Iterable[str]) -> list[str]:
-        return [f"model {name!r} is not installed" for name in names if name not in self._models]
+        other = "is of the workbench: the node asks none of its questions"
+        return [
+            f"model {name!r} {other if name in self._left_out else 'is not installed'}"
+            for name in names
+            if name not in self._models
+        ]
 
     def _ordered(self, model_names: Iterable[str]) -> list[_Running]:
         names = list(dict.fromkeys(model_names))

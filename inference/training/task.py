@@ -125,7 +125,7 @@ class TrainingTask(_Section):
         """Hand the task's kind and classes to the layout, so that a file says them once."""
         if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
             return document
-        shared = {key: document[key] for key in _DESCRIBED_ABOVE if key in document}
+        shared = {key: document[key] for key in _DESCRIBED_ABOVE if document.get(key)}
         return {**document, "data": {**document["data"], **shared}}
 
     @model_validator(mode="after")
