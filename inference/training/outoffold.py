@@ -6,6 +6,7 @@ The body part training writes this file. From an earlier run's kept folds it is 
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from inference.training.labels import BODYPART_KEYS
 from inference.training.options import DEFAULT_DATA
 
 OUT_OF_FOLD = Path(".work/out-of-fold/bodypart.npz")
+ABSENT_LOGIT = -12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class OutOfFold:
     """Logits of training images, each by a network that saw neither it nor its group."""
 
     logits: NDArray[np.float32]
-    """Shape (N, L), columns as `BODYPART_KEYS`."""
+    """Shape (N, L), columns as `keys`."""
 
     paths: tuple[str, ...]
     """Of the images, relative to the data folder."""
@@ -34,6 +36,19 @@ class OutOfFold:
     folds: NDArray[np.int64]
     weights_sha256: str
     """Of the network that was fitted to all of them; empty where that is not known."""
+
+    keys: tuple[str, ...] = BODYPART_KEYS
+    """Labels of the network."""
+
+    def as_columns(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        """Return the logits, shape (N, len(keys)); a label that the network lacks is absent."""
+        column = {key: number for number, key in enumerate(self.keys)}
+        absent = np.where(np.isfinite(self.logits[:, :1]), ABSENT_LOGIT, np.nan)
+        found = [
+            self.logits[:, [column[key]]] if key in column else absent.astype(np.float32)
+            for key in keys
+        ]
+        return np.concatenate(found, axis=1)
 
 
 def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
@@ -45,6 +60,7 @@ def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
         paths=np.array(found.paths),
         folds=found.folds,
         weights_sha256=np.array(found.weights_sha256),
+        keys=np.array(found.keys),
     )
 
 
@@ -62,6 +78,7 @@ def load(file: Path = OUT_OF_FOLD) -> OutOfFold:
             paths=tuple(str(path) for path in stored["paths"]),
             folds=stored["folds"],
             weights_sha256=str(stored["weights_sha256"]),
+            keys=tuple(str(key) for key in stored["keys"]),
         )
 
 

@@ -64,6 +64,9 @@ LOOK_ALIKES = (
     ("SKULL", "SINUS"),
 )
 MISTAKES = tuple(Mistake)
+COMMITTED = Path(__file__).parent / "bodypart_out_of_fold.npz"
+"""Of a released network: numbers and file names of public data, no image."""
+
 TARGETS = {
     "false alarms": ("at most 5 per 1,000", lambda share: share <= 0.005),
     "swap found": ("at least 0.90", lambda share: share >= 0.90),
@@ -80,15 +83,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=20261120, help="of the training's folds")
     parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
-    parser.add_argument("--kept", type=Path, default=OUT_OF_FOLD, help="out-of-fold logits")
+    parser.add_argument("--kept", type=Path, default=kept_file(), help="out-of-fold logits")
     told = parser.parse_args()
-    if not told.kept.exists():
-        raise SystemExit(f"{told.kept} is missing: `make models` writes it")
     regions = load_regions()
     kept, manifest = load(told.kept), read_manifest(told.model)
     shipped = kept.weights_sha256 == manifest.weights_sha256
-    print(
-        f"Network: {f'bodypart {manifest.version}, as shipped' if shipped else 'NOT the shipped'}"
+    network = f"bodypart {manifest.version}, as shipped" if shipped else "NOT the shipped one"
+    weights = kept.weights_sha256[:8] or "unknown"
+    print(f"Logits: {told.kept}; network: {network}, weights {weights}")
+        f"Logits: {told.kept}; network: {network}, weights {kept.weights_sha256[:8] or 'unknown'}"
     )
     images = labelled_images(kept, told.data, told.seed, regions)
     print(f"{len(images)} images of {len({i.person for i in images})} patients")
@@ -98,6 +101,11 @@ def main() -> None:
     print(report(evaluate(corrected, regions, told.rounds)))
     print("\n## With the labels as they are given")
     print(report(evaluate(images, regions, told.rounds)))
+
+
+def kept_file() -> Path:
+    """Return this machine's last training, else what is kept in the repository."""
+    return OUT_OF_FOLD if OUT_OF_FOLD.exists() else COMMITTED
 
 
 def evaluate(
@@ -138,16 +146,17 @@ def labelled_images(
     if tuple(str(sample.path) for sample in samples) != kept.paths:
         raise SystemExit("the kept logits are of other images: `make models` writes them anew")
     targets = target_matrix(samples, BODYPART_KEYS)
+    logits = kept.as_columns(BODYPART_KEYS)
     images = []
-    known = np.isfinite(kept.logits).all(axis=1)
+    known = np.isfinite(logits).all(axis=1)
     for fold in np.unique(kept.folds[known]):
         rest = known & (kept.folds != fold)
-        calibration, labels = fitted(kept.logits, targets, samples, rest)
+        calibration, labels = fitted(logits, targets, samples, rest)
         for row in np.flatnonzero(known & (kept.folds == fold)):
             sample = samples[row]
             shown = true_regions(sample, regions)
             if sample.source == "unifesp" and shown:
-                seen = as_seen(kept.logits[row], calibration, labels, regions)
+                seen = as_seen(logits[row], calibration, labels, regions)
                 images.append(
                     LabelledImage(
                         uid=str(sample.path), person=sample.group, regions=shown, seen=seen
