@@ -91,8 +91,6 @@ def main() -> None:
     network = f"bodypart {manifest.version}, as shipped" if shipped else "NOT the shipped one"
     weights = kept.weights_sha256[:8] or "unknown"
     print(f"Logits: {told.kept}; network: {network}, weights {weights}")
-        f"Logits: {told.kept}; network: {network}, weights {kept.weights_sha256[:8] or 'unknown'}"
-    )
     images = labelled_images(kept, told.data, told.seed, regions)
     print(f"{len(images)} images of {len({i.person for i in images})} patients")
     shown = looked_at(regions)
