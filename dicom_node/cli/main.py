@@ -13,12 +13,24 @@ from pathlib import Path
 
 from audit.errors import InvalidConfiguration, NodeError
 from audit.logging import configure_logging
-from dicom_node.cli import accession, audit, check, db, demo, jobs, models, serve, studies, train
+from dicom_node.cli import (
+    accession,
+    audit,
+    check,
+    db,
+    demo,
+    explain,
+    jobs,
+    models,
+    serve,
+    studies,
+    train,
+)
 from storage.resources import resource
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BAD_CONFIGURATION, EXIT_UNAVAILABLE = range(5)
 
-_COMMANDS = (serve, check, demo, studies, accession, jobs, audit, models, train, db)
+_COMMANDS = (serve, check, demo, studies, accession, jobs, audit, models, train, explain, db)
 
 
 def default_config() -> Path:
