@@ -47,6 +47,11 @@ class History:
                 self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
 
+    def close(self) -> None:
+        """Finish TensorBoard's file."""
+        if self._writer is not None:
+            self._writer.close()
+
     def _write(self) -> None:
         new = self._file.with_suffix(".new")
         with new.open("w", newline="", encoding="utf-8") as file:

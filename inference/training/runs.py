@@ -86,7 +86,7 @@ class Run:
         self._device = choose_device(options.device, task.precision, threads=options.threads)
         self._data = _limited(read(task.data, options.data, name=task.name), options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
-        self._identity = _identity(self._task, self._data, self._device)
+        self._identity = _identity(self._task, self._data, self._device, options.weights)
         self._parts = self._loaded()
         _check_learnable(self._task, self._parts)
         self._measured = (*self._data.part("val"), *self._data.part("test"))
@@ -265,11 +265,12 @@ def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
         )
 
 
-def _identity(task: TrainingTask, data: DataSet, device: Device) -> str:
+def _identity(task: TrainingTask, data: DataSet, device: Device, weights: Path | None) -> str:
     """Return a digest of everything that decides the result, the code apart."""
     told: Sequence[Any] = [
         task.document(),
         device.precision_name,
+        str(weights),
         [[str(s.path), s.split, s.group, s.targets] for s in data.samples],
         [[(data.root / s.path).stat().st_size] for s in data.samples],
     ]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from inference.architectures import PooledClassifier
 from inference.training.augment import augment, to_network
@@ -40,6 +40,7 @@ from inference.training.samples import Squares
 from inference.training.scores import epoch_scores
 from inference.training.task import TrainingTask
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 _MEASURE_BATCH = 64
 
 
@@ -107,7 +108,7 @@ class Trainer:
         self._head_epochs = task.head_epochs if pretrained else 0
         self._network = _moved(network, device)
         self._average: AveragedModel = AveragedModel(
-            self._network, avg_fn=self._averaged, use_buffers=True
+            self._network, multi_avg_fn=self._averaged, use_buffers=True
         )
         self._optimiser = self._made_optimiser()
         self._scaler = device.scaler()
@@ -132,6 +133,7 @@ class Trainer:
         assert best is not None
         self._network.load_state_dict(best.tensors)
         self._network.eval()
+        self._history.close()
         return reached.best_epoch + 1
 
     def _over(self) -> bool:
@@ -266,9 +268,10 @@ class Trainer:
             opened = learns and index >= self._task.frozen_stages
             stage.train(opened).requires_grad_(opened)
 
-    def _averaged(self, averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+    def _averaged(self, averaged: Tensors, new: Tensors, count: Tensor | int) -> None:
+        """Follow the network, at first faster than by the task's decay."""
         decay = min(self._task.average, (1 + int(count)) / (10 + int(count)))
-        return averaged + (new - averaged) * (1 - decay)
+        get_ema_multi_avg_fn(decay)(averaged, new, count)  # type: ignore[no-untyped-call]
 
 
 def logits_of(network: nn.Module, squares: Squares, device: Device) -> FloatArray:
