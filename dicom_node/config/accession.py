@@ -138,7 +138,7 @@ class AccessionSettings(Section):
 
     unimaged_after_h: Annotated[float, Field(gt=0, le=720)] = 2.0
     """How long after the patient's last image an order of that day or before is awaited no
-    more. Without other images it is awaited until `day_window` days after its day."""
+    more. Where no image came on its day or later, until `day_window` days after its day."""
 
     least_odds: Annotated[float, Field(gt=1)] = 19.0
     """A move is proposed when it is this many times as probable as the next best

@@ -59,8 +59,8 @@ def is_overdue(
 ) -> bool:
     """Whether no image of these orders is awaited any more.
 
-    Either their day and `day_window` days more have passed (in UTC), or the patient was here
-    on their day or later and the last image came `unimaged_after_h` ago.
+    The patient's last image came `unimaged_after_h` ago, or none came; and either it came on
+    their day or later, or their day and `day_window` days more have passed (in UTC).
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ def is_overdue(
     if settings.unimaged not in (wanted[1:] if last_image_at is None else wanted):
         return False
     day = max(order.ordered_on or order.received_at.date() for order in orders)
-    if now.date() > day + timedelta(days=settings.day_window):
-        return True
-    if last_image_at is None or last_image_at.date() < day:
-        return False
-    return now - last_image_at >= timedelta(hours=settings.unimaged_after_h)
+    over = now.date() > day + timedelta(days=settings.day_window)
+    if last_image_at is None:
+        return over
+    quiet = now - last_image_at >= timedelta(hours=settings.unimaged_after_h)
+    return quiet and (over or last_image_at.date() >= day)
 
 
 def first_day(settings: AccessionSettings, now: datetime) -> date:

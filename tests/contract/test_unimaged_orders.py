@@ -108,6 +108,13 @@ def test_an_order_for_tomorrow_is_awaited_however_long_ago_the_last_image_came()
     assert is_overdue((tomorrow,), settings, NOW + timedelta(days=3), NOW)
 
 
+def test_an_order_of_long_ago_is_awaited_while_images_of_its_days_come() -> None:
+    old = order("B", "ANKLE", ordered_on=(NOW - timedelta(days=90)).date())
+    settings = AccessionSettings()
+    assert not is_overdue((old,), settings, NOW + timedelta(minutes=10), NOW)
+    assert is_overdue((old,), settings, NOW + timedelta(hours=2), NOW)
+
+
 @pytest.mark.parametrize(
     ("unimaged", "with_siblings", "without"),
     [(Unimaged.ALL, True, True), (Unimaged.SIBLINGS, True, False), (Unimaged.NONE, False, False)],
