@@ -19,7 +19,9 @@ from dicom_node.cli import (
     check,
     db,
     demo,
+    evaluate,
     explain,
+    explore,
     jobs,
     models,
     serve,
@@ -30,7 +32,21 @@ from storage.resources import resource
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BAD_CONFIGURATION, EXIT_UNAVAILABLE = range(5)
 
-_COMMANDS = (serve, check, demo, studies, accession, jobs, audit, models, train, explain, db)
+_COMMANDS = (
+    serve,
+    check,
+    demo,
+    studies,
+    accession,
+    jobs,
+    audit,
+    models,
+    train,
+    evaluate,
+    explore,
+    explain,
+    db,
+)
 
 
 def default_config() -> Path:

@@ -2,10 +2,12 @@
 
 import json
 import math
+import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+STANDARD_OUTPUT = Path("-")
 _DIGITS = 6
 
 
@@ -23,7 +25,18 @@ def document(value: Any) -> Any:
 
 
 def write_json(value: Any, file: Path) -> None:
-    """Write a measured value as an indented JSON file; equal values give equal bytes."""
-    text = json.dumps(document(value), indent=1, ensure_ascii=False, allow_nan=False)
+    """Write a measured value as indented JSON; equal values give equal bytes.
+
+    Parameters
+    ----------
+    value : object
+        Dataclasses, dictionaries, sequences, texts, numbers and None.
+    file : Path
+        Its folder is made when it is not there. ``-`` is standard output.
+    """
+    text = json.dumps(document(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if file == STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text + "\n", encoding="utf-8")
+    file.write_text(text, encoding="utf-8")

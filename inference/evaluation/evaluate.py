@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.errors import Rejected
+from audit.errors import InvalidConfiguration
 from inference.evaluation.bootstrap import ROUNDS
 from inference.evaluation.confusion import Confusion, confusion
 from inference.evaluation.curves import Curves, class_curves
@@ -25,10 +25,8 @@ MANIFEST = "manifest"
 """Thresholds that the model itself states."""
 
 
-class NothingToMeasure(Rejected):
-    """No prediction is there for the images that were asked for."""
-
-    code = "evaluation.nothing"
+EVERY_SPLIT = "all"
+"""Asks for the images of every split together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ def evaluate(
     history : mapping, optional
         Columns of the training's ``history.csv``.
     split : str
-        What to measure on.
+        What to measure on; `EVERY_SPLIT` for all.
     most_failures : int
         Length of the gallery.
     rounds, seed : int
@@ -93,18 +91,18 @@ def evaluate(
 
     Raises
     ------
-    NothingToMeasure
+    InvalidConfiguration
         When the split holds no image.
     """
-    counted = predictions.part(split)
+    counted = _asked_for(predictions, split)
     if not len(counted):
-        raise NothingToMeasure("the split that was asked for holds no image with a prediction")
+        raise InvalidConfiguration([f"no image of the {split} split has a prediction"])
     chooser = _chooser(predictions, counted)
     at = thresholds(chooser) if fixed is None else fixed
     decided = decide(counted, at)
     several = predictions.kind is TaskKind.MULTI_CLASS
     others = [_decided(rival, split) for rival in rivals]
-    chosen_on = chooser.splits[0] if fixed is None else MANIFEST
+    points_on = split if chooser is counted else "val"
     return Evaluation(
         name=predictions.name,
         kind=predictions.kind,
@@ -112,8 +110,8 @@ def evaluate(
         split=split,
         images=len(counted),
         patients=len(set(counted.groups)),
-        thresholds_chosen_on="" if several else chosen_on,
-        points_chosen_on=chooser.splits[0],
+        thresholds_chosen_on="" if several else MANIFEST if fixed is not None else points_on,
+        points_chosen_on=points_on,
         rounds=rounds,
         seed=seed,
         summary=summary(counted, decided, rounds=rounds, seed=seed),
@@ -131,11 +129,15 @@ def evaluate(
 def _chooser(predictions: Predictions, counted: Predictions) -> Predictions:
     """Return the images that choose thresholds: validation, else those that are counted."""
     validation = predictions.part("val")
-    return validation if len(validation) else counted
+    return validation if len(validation) and len(counted) < len(predictions) else counted
+
+
+def _asked_for(predictions: Predictions, split: str) -> Predictions:
+    return predictions if split == EVERY_SPLIT else predictions.part(split)
 
 
 def _decided(rival: Predictions, split: str) -> tuple[Predictions, NDArray[np.bool_]]:
-    counted = rival.part(split)
+    counted = _asked_for(rival, split)
     return counted, decide(counted, thresholds(_chooser(rival, counted)))
 
 

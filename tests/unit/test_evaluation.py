@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
+from audit.errors import InvalidConfiguration
 from inference.evaluation.confusion import confusion
 from inference.evaluation.curves import class_curves
 from inference.evaluation.documents import document, write_json
-from inference.evaluation.evaluate import MANIFEST, NothingToMeasure, evaluate
+from inference.evaluation.evaluate import EVERY_SPLIT, MANIFEST, evaluate
 from inference.evaluation.failures import failures
 from inference.evaluation.metrics import youden_threshold
 from inference.evaluation.operating import YOUDEN, decide, operating_points, thresholds
@@ -180,6 +181,11 @@ def test_an_evaluation_says_which_images_chose_the_thresholds() -> None:
     assert (stated.thresholds_chosen_on, stated.points_chosen_on) == (MANIFEST, "test")
 
 
+def test_every_split_together_can_be_measured_and_chooses_its_own_thresholds() -> None:
+    found = evaluate(drawn_predictions(BINARY), split=EVERY_SPLIT, rounds=5)
+    assert (found.images, found.points_chosen_on) == (240, EVERY_SPLIT)
+
+
 def test_equal_seeds_give_equal_evaluations() -> None:
     predictions: Predictions = drawn_predictions(MULTI_LABEL)
     first, second = (document(evaluate(predictions, rounds=10, seed=3)) for _ in range(2))
@@ -188,5 +194,5 @@ def test_equal_seeds_give_equal_evaluations() -> None:
 
 
 def test_a_split_without_images_is_refused() -> None:
-    with pytest.raises(NothingToMeasure):
+    with pytest.raises(InvalidConfiguration, match="no image of the test split"):
         evaluate(drawn_predictions(BINARY).part("val"), split="test", rounds=5)

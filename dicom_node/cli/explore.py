@@ -1,0 +1,76 @@
+"""``dicom-node explore``: look at a data set before training on it.
+
+The workbench is imported when the command runs, so that the node itself never loads it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dicom_node.cli.parsing import Commands
+from dicom_node.cli.reports import (
+    add_data_arguments,
+    add_report_arguments,
+    changes_of,
+    needs_extra,
+    print_table,
+)
+
+
+def register(commands: Commands, common: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "explore",
+        parents=[common],
+        help="report what a data set holds and what would mislead (workbench)",
+        description="Write a self-contained HTML report of labelled images: samples, balance, "
+        "grey values, sizes, classes that occur together, duplicates, leakage, subgroups.",
+    )
+    parser.add_argument("task", nargs="?", metavar="TASK", help="a task file or a shipped task")
+    add_data_arguments(parser)
+    add_report_arguments(parser, default="exploration.html")
+    parser.set_defaults(run=run)
+
+
+@needs_extra
+def run(arguments: argparse.Namespace) -> int:
+    """Write the report."""
+    from inference.evaluation.asked import labelled_images  # noqa: PLC0415 - the workbench is heavy
+    from inference.evaluation.documents import write_json  # noqa: PLC0415
+    from inference.evaluation.explore import explore  # noqa: PLC0415
+    from inference.evaluation.explore_page import write_exploration  # noqa: PLC0415
+    from inference.evaluation.inventory import inspect  # noqa: PLC0415
+    from inference.training.progress import Reporter  # noqa: PLC0415
+
+    reporter = Reporter()
+    data = labelled_images(
+        arguments.data,
+        task=arguments.task,
+        layout=arguments.layout,
+        changes=changes_of(arguments),
+        limit=arguments.limit,
+    )
+    paths = [sample.path for sample in data.samples]
+    with reporter.work("reading images", len(paths)) as advance:
+        facts, unreadable = inspect(data.root, paths, advance)
+    found = explore(data, facts, unreadable)
+    out = arguments.out or Path("exploration.html")
+    reporter.line("drawing the report")
+    write_exploration(found, data, facts, out, images=arguments.images, seed=arguments.seed)
+    print(f"report: {out}", file=sys.stderr)
+    if arguments.json is not None:
+        write_json(found, arguments.json)
+        return 0
+    print_table(
+        ("", "number"),
+        [
+            *((f"images, {split}", str(count)) for split, count in found.images.items()),
+            ("classes", str(len(found.classes))),
+            ("unreadable files", str(len(found.unreadable))),
+            ("blank images", str(len(found.blank))),
+            ("sets of equal or nearly equal images", str(len(found.twins))),
+            ("such sets across splits", str(sum(len(t.splits) > 1 for t in found.twins))),
+            ("patients across splits", str(len(found.shared_groups))),
+        ],
+    )
+    return 0

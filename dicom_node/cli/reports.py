@@ -1,0 +1,103 @@
+"""What `explore` and `evaluate` share: which images, and where the results go."""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from audit.errors import InvalidConfiguration
+
+_DATA = "../shared/data"
+_EXTRA = {"jinja2", "matplotlib", "sklearn"}
+_UNAVAILABLE = 4
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `inference.evaluation.asked.labelled_images` needs."""
+    data = os.environ.get("XRAY_DATA", _DATA)
+    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
+    parser.add_argument(
+        "--layout",
+        help="instead of a task: folder, csv, unifesp, or a mapping: '{form: csv, path: nih}'",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the task or the layout, as in `--set data.path=nih`",
+    )
+    parser.add_argument("--limit", type=_count, default=0, help="images of each split, for a trial")
+
+
+def add_report_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Add where the report goes and what it may hold."""
+    parser.add_argument("--out", type=Path, help=f"the HTML file (default: {default})")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write every number; - for standard output"
+    )
+    parser.add_argument(
+        "--no-images", dest="images", action="store_false", help="leave thumbnails out"
+    )
+    parser.add_argument("--seed", type=_count, default=0, help="of draws and samples (0)")
+
+
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``--set`` changes.
+
+    Raises
+    ------
+    InvalidConfiguration
+        When a change is not of the form KEY=VALUE.
+    """
+    changes = {}
+    for text in arguments.set:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise InvalidConfiguration(["--set takes KEY=VALUE"])
+        changes[key] = yaml.safe_load(value)
+    return changes
+
+
+def needs_extra(command: Command) -> Command:
+    """Say which packages to install where they are missing, and which file cannot be written."""
+
+    @functools.wraps(command)
+    def guarded(arguments: argparse.Namespace) -> int:
+        try:
+            return command(arguments)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] not in _EXTRA:
+                raise
+            problem = "this command needs more packages: pip install 'dicom-node[train]'"
+        except OSError as error:
+            problem = f"{error.filename or 'the report'}: {error.strerror}"
+        print(f"error: {problem}", file=sys.stderr)
+        return _UNAVAILABLE
+
+    return guarded
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of plain text, numbers to the right."""
+    table = Table(head[0], box=None)
+    for name in head[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
