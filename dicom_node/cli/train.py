@@ -79,7 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
         threads=max(arguments.threads, 0),
         command=shlex.join(["dicom-node", *sys.argv[1:]]),
     )
-    result = Run(task, options, Reporter()).finish()
+    try:
+        result = Run(task, options, Reporter()).finish()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on after the last whole epoch", file=sys.stderr)
+        return 1
     if arguments.json:
         print(json.dumps(result, sort_keys=True))
     else:
