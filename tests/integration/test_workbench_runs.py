@@ -198,6 +198,7 @@ def command(tmp_path: Path, data: Path, out: str) -> list[str]:
     return [*told, "--device", "cpu", "--baseline", "none", "--threads", "1", "--json", *settings]
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_command_goes_on_and_ends_as_if_nothing_had_been(tmp_path, monkeypatch, capsys):
     data = pneumonia_folder(tmp_path / "data")
     long = ["--epochs", "6"]
@@ -210,11 +211,9 @@ def test_a_killed_command_goes_on_and_ends_as_if_nothing_had_been(tmp_path, monk
         stderr=subprocess.DEVNULL,
     )
     history = tmp_path / "killed" / "history.csv"
-    deadline = time.monotonic() + 240
     try:
         while not (history.exists() and len(history.read_text().splitlines()) > 2):
             assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
             time.sleep(0.002)
     finally:
         process.kill()
