@@ -59,6 +59,7 @@ def proposal_view(row: ProposalRow) -> dict[str, Any]:
                 "region": move.region,
                 "probability": move.probability,
                 "margin": move.margin,
+                "basis": move.basis.value,
             }
             for move in proposal.moves
         ],

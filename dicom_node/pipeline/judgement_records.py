@@ -108,6 +108,7 @@ def _moves(row: ProposalRow, pseudonyms: Pseudonyms) -> list[dict[str, Any]]:
             "region": move.region,
             "probability": move.probability,
             "margin": move.margin,
+            "basis": move.basis.value,
         }
         for move in proposal_from_json(row.document).moves
     ]

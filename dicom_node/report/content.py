@@ -72,7 +72,8 @@ class ReportRequest:
     """Coded concept of each region key of the mapping table."""
 
     accessions: tuple[AccessionVerdict, ...] = ()
-    """How the accessions with images of the study stand to their orders."""
+    """How the accessions with images of the study stand to their orders, and the patient's
+    overdue orders without images."""
 
     proposals: tuple[ReportProposal, ...] = ()
     created_at: datetime

@@ -115,7 +115,13 @@ def swapped(
     )
 
 
-def choose_thresholds(correct: Trials, wrong: Trials, *, most_false: float = 0.01) -> Thresholds:
+MOST_FALSE = 0.005
+"""False flags for each correctly filed image that the operating points may cost."""
+
+
+def choose_thresholds(
+    correct: Trials, wrong: Trials, *, most_false: float = MOST_FALSE
+) -> Thresholds:
     """Return the pair that flags most swaps with at most `most_false` false flags."""
     best, found = Thresholds(present_at=0.99, absent_below=0.001), -1.0
     for present_at in np.arange(0.30, 0.96, 0.05):

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from inference.evaluation.verdict import Trials, filed_correctly, swapped
 from inference.training.labels import BODYPART_KEYS, NOT_OURS, OTHERS
+from inference.training.looked_at import put_right
 from inference.training.samples import Sample
 
 SOURCES = ("unifesp", "limbs")
@@ -26,7 +27,8 @@ def filing_trials(
     probabilities : ndarray of float, shape (N, L)
         Calibrated, out of fold, in the order of `BODYPART_KEYS`.
     targets : ndarray of float32, shape (N, L)
-        NaN where unknown: neither a correct nor a wrong order.
+        As labelled; NaN where unknown: neither a correct nor a wrong order. Labels known to
+        be wrong are put right (`looked_at`).
     samples : list of Sample
         The images.
     not_ours_at : float
@@ -37,7 +39,7 @@ def filing_trials(
     used = np.array([s.source in SOURCES for s in samples])
     used &= np.nan_to_num(targets[:, BODYPART_KEYS.index(NOT_OURS)]) < 0.5
     count = BODYPART_KEYS.index(OTHERS)
-    regions = targets[used, :count]
+    regions = put_right(targets, samples)[used, :count]
     truth = np.nan_to_num(regions) >= 0.5
     possible = truth | np.isnan(regions)
     scores = probabilities[used, :count]

@@ -7,7 +7,6 @@ same labels) is given an order of its own. `docs/accession-bench.md` explains th
 """
 
 import argparse
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,17 +25,17 @@ from inference.evaluation.misfiling import (
     file_patient,
     renamed,
 )
-from inference.evaluation.verdict import choose_thresholds
+from inference.evaluation.verdict import Thresholds, choose_thresholds
 from inference.manifest import Label, read_manifest
 from inference.reconcile import reconcile
 from inference.regions import RegionMap, load_regions
 from inference.training.bodypart import auxiliary_points, bodypart_labels, training_list
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.filing import filing_trials
-from inference.training.labels import BODYPART_KEYS, KEY_OF_SOURCE_NAME, NOT_OURS, OTHERS
+from inference.training.labels import BODYPART_KEYS, NOT_OURS, OTHERS
+from inference.training.looked_at import looked_at
 from inference.training.outoffold import OUT_OF_FOLD, OutOfFold, load
 from inference.training.samples import Sample, target_matrix
-from inference.training.sources_bodypart import ANNOTATIONS
 from inference.types import (
     Decision,
     LabelOutput,
@@ -91,9 +90,12 @@ def main() -> None:
     network = f"bodypart {manifest.version}, as shipped" if shipped else "NOT the shipped one"
     weights = kept.weights_sha256[:8] or "unknown"
     print(f"Logits: {told.kept}; network: {network}, weights {weights}")
+    for point in {each.operating_point for each in manifest.labels if each.role == "region"}:
+        if point is not None:
+            print(f"Shipped: present at {point.present_at}, absent below {point.absent_below}")
     images = labelled_images(kept, told.data, told.seed, regions)
     print(f"{len(images)} images of {len({i.person for i in images})} patients")
-    shown = looked_at(regions)
+    shown = regions_looked_at(regions)
     corrected = [replace(i, regions=shown.get(Path(i.uid).stem, i.regions)) for i in images]
     print(f"\n## With {len(shown)} wrong labels of the set put right")
     print(report(evaluate(corrected, regions, told.rounds)))
@@ -149,7 +151,8 @@ def labelled_images(
     known = np.isfinite(logits).all(axis=1)
     for fold in np.unique(kept.folds[known]):
         rest = known & (kept.folds != fold)
-        calibration, labels = fitted(logits, targets, samples, rest)
+        calibration, labels, pair = fitted(logits, targets, samples, rest)
+        print(f"Fold {fold}: present at {pair.present_at}, absent below {pair.absent_below}")
         for row in np.flatnonzero(known & (kept.folds == fold)):
             sample = samples[row]
             shown = true_regions(sample, regions)
@@ -163,35 +166,26 @@ def labelled_images(
     return images
 
 
-def looked_at(regions: RegionMap) -> dict[str, tuple[str, ...]]:
-    """Return what images plainly show whose label in the set is wrong, by SOP Instance UID.
-
-    Found among the alarms of this very evaluation and judged by eye; labels without an
-    alarm were not looked at.
-    """
-    with (ANNOTATIONS / "unifesp_labels_looked_at.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    keys = {row["sop_instance_uid"]: row["shows"].split("|") for row in rows}
+def regions_looked_at(regions: RegionMap) -> dict[str, tuple[str, ...]]:
+    """Return the regions of `looked_at`, by SOP Instance UID."""
     return {
-        uid: tuple(
-            region
-            for name in names
-            if (region := regions.region_of_label(KEY_OF_SOURCE_NAME[name])) is not None
-        )
-        for uid, names in keys.items()
+        uid: tuple(r for key in keys if (r := regions.region_of_label(key)) is not None)
+        for uid, keys in looked_at().items()
     }
 
 
 def fitted(
     logits: np.ndarray, targets: np.ndarray, samples: Sequence[Sample], rows: np.ndarray
-) -> tuple[Calibration, tuple[Label, ...]]:
-    """Return calibration and operating points of some rows, chosen as the training does."""
+) -> tuple[Calibration, tuple[Label, ...], Thresholds]:
+    """Return calibration and operating points of some rows, chosen as the training does: the
+    pair that finds most swaps with at most `MOST_FALSE` false flags among these rows."""
     own = [sample for sample, use in zip(samples, rows, strict=True) if use]
     calibration = fit_calibration(logits[rows], targets[rows])
     probabilities = calibration(logits[rows])
     points = auxiliary_points(probabilities, targets[rows])
     trials = filing_trials(probabilities, targets[rows], own, points[NOT_OURS].present_at)
-    return calibration, bodypart_labels(calibration, choose_thresholds(*trials), points)
+    pair = choose_thresholds(*trials)
+    return calibration, bodypart_labels(calibration, pair, points), pair
 
 
 def true_regions(sample: Sample, regions: RegionMap) -> tuple[str, ...]:

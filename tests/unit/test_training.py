@@ -23,6 +23,7 @@ from inference.evaluation.metrics import (
     weighted_auc,
 )
 from inference.evaluation.verdict import (
+    MOST_FALSE,
     Thresholds,
     Trials,
     choose_thresholds,
@@ -286,7 +287,7 @@ def test_chosen_thresholds_keep_the_false_flags_below_the_limit() -> None:
     correct = Trials(probabilities=probabilities, not_ours=none, expected=truth)
     wrong = Trials(probabilities=probabilities, not_ours=none, expected=(truth + 1) % 4)
     pair = choose_thresholds(correct, wrong)
-    assert mismatches(correct, pair).mean() <= 0.01
+    assert mismatches(correct, pair).mean() <= MOST_FALSE
     assert mismatches(wrong, pair).mean() > 0.1
 
 
