@@ -90,6 +90,8 @@ def class_table(
     for column, key in enumerate(BODYPART_KEYS):
         known = ~np.isnan(targets[:, column])
         truth = targets[known, column] >= 0.5
+        if not truth.any():
+            continue  # Inverted and Turned: only copies are, and they are counted apart
         scores = probabilities[known, column]
         precision, recall, f1 = precision_recall_f1(scores >= thresholds[column], truth)
         table[key] = {
