@@ -35,9 +35,9 @@ full: lint               ## everything: peers are required, not skipped
 
 models: install          ## retrain both shipped models from the real images (hours, resumable)
 	$(BIN)/pip install --quiet --editable '.[train]'
-	$(BIN)/python -m inference.training.bodypart --data $(XRAY_DATA) --out inference/models/bodypart \
+	$(BIN)/python -m inference.training.shipped.bodypart --data $(XRAY_DATA) --out inference/models/bodypart \
 	    --size 224 --epochs 5 --variants 5 --version 0.3.0
-	$(BIN)/python -m inference.training.chest --data $(XRAY_DATA) --out inference/models/chest-findings \
+	$(BIN)/python -m inference.training.shipped.chest --data $(XRAY_DATA) --out inference/models/chest-findings \
 	    --size 224 --epochs 5 --variants 3 --frozen 14 --version 0.2.0
 
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inference.evaluation.predictions import Predictions, probabilities_of
+from inference.evaluation.measures.predictions import Predictions, probabilities_of
 from inference.training.dataset import TaskKind
 
 COUNT = 240

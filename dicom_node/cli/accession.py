@@ -160,11 +160,9 @@ def run_unmapped(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     regions = load_regions(settings.inference.region_map_file)
     with open_database(settings) as database, database.reading() as connection:
-        seen = [
-            each
-            for each in seen_texts(connection)
-            if not _is_mapped(each, regions)
-        ][: arguments.limit]
+        seen = [each for each in seen_texts(connection) if not _is_mapped(each, regions)][
+            : arguments.limit
+        ]
     if arguments.json:
         print_json_lines(
             {"attribute": each.attribute, "text": each.text, "count": each.count} for each in seen

@@ -20,7 +20,7 @@ from dicom_node.cli.reports import (
 )
 
 if TYPE_CHECKING:
-    from inference.evaluation.evaluate import Evaluation
+    from inference.evaluation.reports.evaluate import Evaluation
 
 _OUT = "evaluation.html"
 
@@ -48,10 +48,10 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Measure and write the report."""
-    from inference.evaluation.documents import write_json  # noqa: PLC0415 - the workbench is heavy
-    from inference.evaluation.evaluate_page import write_evaluation  # noqa: PLC0415
-    from inference.evaluation.measuring import measure_model, measure_run  # noqa: PLC0415
-    from inference.training.progress import Reporter  # noqa: PLC0415
+    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415 - the workbench is heavy
+    from inference.evaluation.reports.evaluate_page import write_evaluation  # noqa: PLC0415
+    from inference.evaluation.reports.measuring import measure_model, measure_run  # noqa: PLC0415
+    from inference.training.workbench.progress import Reporter  # noqa: PLC0415
 
     if (arguments.run_folder is None) == (arguments.model is None):
         raise InvalidConfiguration(["name a run folder or give --model, one of the two"])

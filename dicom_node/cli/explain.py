@@ -55,7 +55,7 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Explain the images; 1 when one of them could not be read."""
     try:
-        from inference.evaluation import explaining, explaining_files, explaining_methods  # noqa: PLC0415
+        from inference.evaluation.explaining import explain, files, methods  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in _EXTRA:
             raise
@@ -65,20 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
         return _UNAVAILABLE
     model = _model(arguments)
     try:
-        methods = explaining.method_names(_by_commas(arguments.method))
-        columns = explaining.label_columns(model, arguments.label)
-    except explaining.UnknownName as error:
+        chosen = explain.method_names(_by_commas(arguments.method))
+        columns = explain.label_columns(model, arguments.label)
+    except explain.UnknownName as error:
         print(f"error: {error}", file=sys.stderr)
         return _USAGE
-    request = explaining_files.Request(
+    request = files.Request(
         out=arguments.out,
         columns=columns,
-        methods=methods,
-        effort=explaining_methods.Effort(samples=arguments.samples, seed=arguments.seed),
+        methods=chosen,
+        effort=methods.Effort(samples=arguments.samples, seed=arguments.seed),
         html=arguments.html,
         threads=arguments.threads,
     )
-    total = len(arguments.images) * max(len(columns), 1) * len(methods)
+    total = len(arguments.images) * max(len(columns), 1) * len(chosen)
     console = Console(stderr=True)
     with Progress(
         TextColumn("maps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     ) as progress:  # fmt: skip
         task = progress.add_task("maps", total=total)
         try:
-            found = explaining_files.study(
+            found = files.study(
                 model, arguments.images, request, after_map=lambda: progress.advance(task)
             )
         except OSError as error:

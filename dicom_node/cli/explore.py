@@ -35,12 +35,12 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Write the report."""
-    from inference.evaluation.asked import labelled_images  # noqa: PLC0415 - the workbench is heavy
-    from inference.evaluation.documents import write_json  # noqa: PLC0415
-    from inference.evaluation.explore import explore  # noqa: PLC0415
-    from inference.evaluation.explore_page import write_exploration  # noqa: PLC0415
-    from inference.evaluation.inventory import inspect  # noqa: PLC0415
-    from inference.training.progress import Reporter  # noqa: PLC0415
+    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - the workbench is heavy
+    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415
+    from inference.evaluation.reports.explore import explore  # noqa: PLC0415
+    from inference.evaluation.reports.explore_page import write_exploration  # noqa: PLC0415
+    from inference.evaluation.reports.inventory import inspect  # noqa: PLC0415
+    from inference.training.workbench.progress import Reporter  # noqa: PLC0415
 
     reporter = Reporter()
     data = labelled_images(

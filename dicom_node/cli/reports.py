@@ -21,7 +21,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that `inference.evaluation.asked.labelled_images` needs."""
+    """Add the arguments that `inference.evaluation.reports.asked.labelled_images` needs."""
     data = os.environ.get("XRAY_DATA", _DATA)
     parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
     parser.add_argument(

@@ -60,9 +60,9 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or list the shipped tasks."""
-    from inference.training.progress import Reporter  # noqa: PLC0415 - the workbench is heavy
-    from inference.training.runs import Run, RunOptions  # noqa: PLC0415
-    from inference.training.task import read_task  # noqa: PLC0415
+    from inference.training.workbench.progress import Reporter  # noqa: PLC0415 - the workbench is heavy
+    from inference.training.workbench.runs import Run, RunOptions  # noqa: PLC0415
+    from inference.training.workbench.task import read_task  # noqa: PLC0415
 
     if arguments.task is None:
         return _list(as_json=arguments.json)
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    from inference.training.task import read_task, shipped_tasks  # noqa: PLC0415
+    from inference.training.workbench.task import read_task, shipped_tasks  # noqa: PLC0415
 
     for name in shipped_tasks():
         task = read_task(name)

@@ -1,6 +1,5 @@
-"""Losses over known targets only, and the course of the learning rate."""
+"""Losses over known targets only, and what a rare label weighs in them."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,15 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.training.dataset import TaskKind
-from inference.training.loop import FloatArray, positive_weights
-from inference.training.task import RateSchedule, TrainingTask
+from inference.training.samples import FloatArray
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """From logits (N, L) and targets (N, L), NaN where unknown, to one number."""
-
-_FLOOR = 0.01
-"""Rates never fall below this share of their peak."""
 
 
 def sigmoid_loss(
@@ -81,53 +75,32 @@ def softmax_loss(
     return (each * weights).sum() / weights.sum()
 
 
-def objective_of(task: TrainingTask, targets: FloatArray, device: str) -> Objective:
-    """Return the loss that a task describes.
+def one_of(logits: Tensor, targets: Tensor, *, smoothing: float) -> Tensor:
+    """Return the softmax cross-entropy of images that show at least one of these labels.
+
+    Several present labels share the target evenly; an unknown (NaN) label takes no part.
 
     Parameters
     ----------
-    task : TrainingTask
-    targets : ndarray of float32, shape (N, L)
-        Of the training images: what the weights of rare classes are taken from.
-    device : str
-        Where logits and targets will be.
+    logits, targets : Tensor, shape (N, L)
+        Of labels of which an image mostly shows one.
+    smoothing : float
+        Share of the target that goes to all known labels alike (Szegedy et al., 2016).
     """
-    gamma = task.loss.gamma if task.loss.name == "focal" else 0.0
-    smoothing, most = task.loss.smoothing, task.balance.weight_most
-    if task.kind is TaskKind.MULTI_CLASS and task.loss.name != "bce":
-        counts = np.maximum(targets.sum(axis=0), 1.0)
-        rarity = np.clip(np.sqrt(counts.max() / counts), 1.0, most)
-        weight = torch.from_numpy(rarity.astype(np.float32)).to(device)
-        return lambda logits, wanted: softmax_loss(
-            logits, wanted, class_weight=weight, gamma=gamma, smoothing=smoothing
-        )
-    weight = positive_weights(targets, most=most).to(device)
-    return lambda logits, wanted: sigmoid_loss(
-        logits, wanted, positive_weight=weight, gamma=gamma, smoothing=smoothing
-    )
+    known = ~torch.isnan(targets)
+    present = torch.nan_to_num(targets)
+    total = present.sum(dim=1, keepdim=True)
+    even = known / known.sum(dim=1, keepdim=True).clamp_min(1)
+    shares = (1 - smoothing) * present / total.clamp_min(1e-6) + smoothing * even
+    log_shares = functional.log_softmax(logits.masked_fill(~known, -1e4), dim=1)
+    shown = total[:, 0] > 0
+    each = -(shares * log_shares.masked_fill(~known, 0.0)).sum(dim=1)
+    return (each * shown).sum() / shown.sum().clamp_min(1)
 
 
-def rate_factor(schedule: RateSchedule, *, epoch: float, epochs: int) -> float:
-    """Return the share of the peak rate that holds at a (fractional) epoch.
-
-    Parameters
-    ----------
-    schedule : RateSchedule
-        ``cosine`` falls along a half cosine; ``one_cycle`` rises along one for 30 % of the
-        time and falls along another; ``step`` falls by a factor every few epochs. A linear
-        warm-up comes before ``cosine`` and ``step``.
-    epoch : float
-        From 0 to `epochs`.
-    epochs : int
-        Length of the training.
-    """
-    done = min(epoch / epochs, 1.0)
-    if schedule.name == "one_cycle":
-        rise = 0.3
-        share = done / rise if done < rise else 1.0 - (done - rise) / (1.0 - rise)
-        return _FLOOR + (1.0 - _FLOOR) * 0.5 * (1.0 - math.cos(math.pi * share))
-    warmth = min(1.0, (epoch + 0.05) / schedule.warmup_epochs) if schedule.warmup_epochs else 1.0
-    if schedule.name == "step":
-        steps = int(epoch // schedule.step_epochs)
-        return float(warmth * max(schedule.step_factor**steps, _FLOOR))
-    return warmth * (_FLOOR + (1.0 - _FLOOR) * 0.5 * (1.0 + math.cos(math.pi * done)))
+def positive_weights(targets: FloatArray, *, most: float) -> Tensor:
+    """Return the square root of absent over present per label, at most `most`."""
+    known = ~np.isnan(targets)
+    present = np.maximum(np.nansum(targets, axis=0), 1.0)
+    absent = np.maximum(known.sum(axis=0) - present, 1.0)
+    return torch.from_numpy(np.clip(np.sqrt(absent / present), 1.0, most).astype(np.float32))

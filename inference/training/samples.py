@@ -13,6 +13,7 @@ from inference.preprocess import RECIPE, content_box, letterbox
 from inference.training.images import read_picture
 
 CACHE = Path(".work/training-cache")
+FloatArray = NDArray[np.float32]
 Split = Literal["train", "val", "test"]
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from inference.assignment import Options
-from inference.evaluation.accession_scores import ACCEPTED, Shares, questions
-from inference.evaluation.misfiling import (
+from inference.evaluation.measures.verdict import Thresholds, choose_thresholds
+from inference.evaluation.shipped.accession_scores import ACCEPTED, Shares, questions
+from inference.evaluation.shipped.misfiling import (
     Filing,
     LabelledImage,
     Mistake,
@@ -25,17 +26,16 @@ from inference.evaluation.misfiling import (
     file_patient,
     renamed,
 )
-from inference.evaluation.verdict import Thresholds, choose_thresholds
 from inference.manifest import Label, read_manifest
 from inference.reconcile import reconcile
 from inference.regions import RegionMap, load_regions
-from inference.training.bodypart import auxiliary_points, bodypart_labels, training_list
 from inference.training.calibrate import Calibration, fit_calibration
-from inference.training.filing import filing_trials
-from inference.training.labels import BODYPART_KEYS, NOT_OURS, OTHERS
-from inference.training.looked_at import looked_at
-from inference.training.outoffold import OUT_OF_FOLD, OutOfFold, load
 from inference.training.samples import Sample, target_matrix
+from inference.training.shipped.bodypart import auxiliary_points, bodypart_labels, training_list
+from inference.training.shipped.filing import filing_trials
+from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS, OTHERS
+from inference.training.shipped.looked_at import looked_at
+from inference.training.shipped.outoffold import OUT_OF_FOLD, OutOfFold, load
 from inference.types import (
     Decision,
     LabelOutput,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from inference.evaluation.comparison_rivals import ONNX_FILES, onnx_scores, teacher
-from inference.evaluation.metrics import auc
-from inference.training.labels import FINDING_KEYS
+from inference.evaluation.measures.metrics import auc
+from inference.evaluation.shipped.comparison_rivals import ONNX_FILES, onnx_scores, teacher
 from inference.training.samples import target_matrix
-from inference.training.sources_chest import chest_samples
+from inference.training.shipped.labels import FINDING_KEYS
+from inference.training.shipped.sources_chest import chest_samples
 from tests.data import data_dir
 
 pytestmark = pytest.mark.data

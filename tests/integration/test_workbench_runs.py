@@ -23,10 +23,10 @@ from inference.registry import Registry
 from inference.runtime.torch_runtime import torch_runtimes
 from inference.service import InferenceOptions, InferenceService
 from inference.training.dataset import TaskKind
-from inference.training.progress import Reporter
-from inference.training.runs import Run, RunOptions
 from inference.training.samples import decode
-from inference.training.task import read_task
+from inference.training.workbench.progress import Reporter
+from inference.training.workbench.runs import Run, RunOptions
+from inference.training.workbench.task import read_task
 from tests.builders import chest_radiograph, part10_bytes
 from tests.data import data_dir
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from inference.evaluation.comparison import paired, table
-from inference.evaluation.comparison_rivals import ONNX_KEYS, partly_covered
-from inference.training.labels import FINDING_KEYS
+from inference.evaluation.shipped.comparison import paired, table
+from inference.evaluation.shipped.comparison_rivals import ONNX_KEYS, partly_covered
 from inference.training.samples import Sample
+from inference.training.shipped.labels import FINDING_KEYS
 
 LABELS = len(FINDING_KEYS)
 

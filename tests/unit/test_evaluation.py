@@ -9,16 +9,16 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from audit.errors import InvalidConfiguration
-from inference.evaluation.confusion import confusion
-from inference.evaluation.curves import class_curves
-from inference.evaluation.documents import document, write_json
-from inference.evaluation.evaluate import EVERY_SPLIT, MANIFEST, evaluate
-from inference.evaluation.failures import failures
-from inference.evaluation.metrics import youden_threshold
-from inference.evaluation.operating import YOUDEN, decide, operating_points, thresholds
-from inference.evaluation.predictions import Predictions, probabilities_of
-from inference.evaluation.rivals import hold_against
-from inference.evaluation.scores import class_rows, summary
+from inference.evaluation.measures.confusion import confusion
+from inference.evaluation.measures.curves import class_curves
+from inference.evaluation.measures.failures import failures
+from inference.evaluation.measures.metrics import youden_threshold
+from inference.evaluation.measures.operating import YOUDEN, decide, operating_points, thresholds
+from inference.evaluation.measures.predictions import Predictions, probabilities_of
+from inference.evaluation.measures.rivals import hold_against
+from inference.evaluation.measures.scores import class_rows, summary
+from inference.evaluation.reports.documents import document, write_json
+from inference.evaluation.reports.evaluate import EVERY_SPLIT, MANIFEST, evaluate
 from inference.training.dataset import TaskKind
 from tests.predictions import drawn_predictions
 

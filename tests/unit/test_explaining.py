@@ -11,10 +11,15 @@ from torch import nn
 pytest.importorskip("captum", reason="of the extra `train`")
 
 from inference.architectures import PooledClassifier
-from inference.evaluation.explaining import UnknownName, explain, label_columns, method_names
-from inference.evaluation.explaining_files import Request, study
-from inference.evaluation.explaining_measures import agreement, importance_curves, peak
-from inference.evaluation.explaining_methods import METHODS, Effort, scene
+from inference.evaluation.explaining.explain import (
+    UnknownName,
+    explain,
+    label_columns,
+    method_names,
+)
+from inference.evaluation.explaining.files import Request, study
+from inference.evaluation.explaining.measures import agreement, importance_curves, peak
+from inference.evaluation.explaining.methods import METHODS, Effort, scene
 from inference.manifest import InputSpec
 from inference.preprocess import letterbox, network_input
 from inference.registry import load_model

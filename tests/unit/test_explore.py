@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from inference.evaluation.documents import document
-from inference.evaluation.explore import NOT_STATED, Exploration, explore
-from inference.evaluation.inventory import inspect
+from inference.evaluation.reports.documents import document
+from inference.evaluation.reports.explore import NOT_STATED, Exploration, explore
+from inference.evaluation.reports.inventory import inspect
 from inference.training.dataset import DataSet, TaskKind
 from inference.training.samples import Sample, Split
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inference.evaluation.localisation import Boxed, covered, highest, overlap, read_boxes
+from inference.evaluation.shipped.localisation import Boxed, covered, highest, overlap, read_boxes
 
 QUARTERS = {
     "upper left": (0.0, 0.0, 0.5, 0.5),

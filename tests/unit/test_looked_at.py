@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.training.filing import filing_trials
-from inference.training.labels import BODYPART_KEYS, NOT_OURS, OTHERS
-from inference.training.looked_at import looked_at, put_right
 from inference.training.samples import Sample
+from inference.training.shipped.filing import filing_trials
+from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS, OTHERS
+from inference.training.shipped.looked_at import looked_at, put_right
 
 COUNT = BODYPART_KEYS.index(OTHERS)
 

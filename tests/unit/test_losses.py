@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from inference.training.dataset import TaskKind
-from inference.training.losses import objective_of, rate_factor, sigmoid_loss, softmax_loss
-from inference.training.task import Balance, Loss, RateSchedule, TrainingTask
+from inference.training.losses import sigmoid_loss, softmax_loss
+from inference.training.workbench.objective import objective_of, rate_factor
+from inference.training.workbench.task import Balance, Loss, RateSchedule, TrainingTask
 
 NAN = float("nan")
 ONE = torch.ones(1)

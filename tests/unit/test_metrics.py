@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from inference.evaluation.bootstrap import draws, interval, resample
-from inference.evaluation.metrics import (
+from inference.evaluation.measures.bootstrap import draws, interval, resample
+from inference.evaluation.measures.metrics import (
     auc,
     auc_interval,
     average_precision,
@@ -57,7 +57,7 @@ def test_large_sets_are_drawn_in_blocks_that_add_up_to_the_same_draws(
 ) -> None:
     groups = [str(i) for i in range(10)]
     whole = np.concatenate(list(draws(groups, rounds=7, seed=3)))
-    monkeypatch.setattr("inference.evaluation.bootstrap._CELLS", 30)
+    monkeypatch.setattr("inference.evaluation.measures.bootstrap._CELLS", 30)
     blocks = list(draws(groups, rounds=7, seed=3))
     assert [len(block) for block in blocks] == [3, 3, 1]
     assert (np.concatenate(blocks) == whole).all()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from inference.accessions import ProposalKind
-from inference.evaluation.accession_scores import Shares, score
-from inference.evaluation.misfiling import (
+from inference.evaluation.shipped.accession_scores import Shares, score
+from inference.evaluation.shipped.misfiling import (
     Filing,
     LabelledImage,
     Mistake,

@@ -11,13 +11,13 @@ from PIL import Image
 
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.main import main
-from inference.evaluation.asked import labelled_images
 from inference.evaluation.loaded import load_model
-from inference.evaluation.runs import ask, read_run, stated_thresholds
+from inference.evaluation.reports.asked import labelled_images
+from inference.evaluation.reports.runs import ask, read_run, stated_thresholds
 from inference.training.dataset import DataSet, TaskKind
-from inference.training.kept import KeptPredictions, keep_predictions
 from inference.training.samples import Sample, Squares
-from inference.training.task import read_task
+from inference.training.workbench.kept import KeptPredictions, keep_predictions
+from inference.training.workbench.task import read_task
 from tests.models import SIZE, model_folder
 from tests.predictions import drawn_predictions
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.evaluation.evaluate import evaluate
-from inference.evaluation.evaluate_page import write_evaluation
-from inference.evaluation.explore import explore
-from inference.evaluation.explore_page import write_exploration
-from inference.evaluation.inventory import inspect
-from inference.evaluation.predictions import Predictions
+from inference.evaluation.measures.predictions import Predictions
+from inference.evaluation.reports.evaluate import evaluate
+from inference.evaluation.reports.evaluate_page import write_evaluation
+from inference.evaluation.reports.explore import explore
+from inference.evaluation.reports.explore_page import write_exploration
+from inference.evaluation.reports.inventory import inspect
 from inference.training.dataset import DataSet, TaskKind
 from inference.training.samples import Sample
 from tests.predictions import drawn_predictions

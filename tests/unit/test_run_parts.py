@@ -9,15 +9,15 @@ from safetensors.torch import save_file
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import build
-from inference.training import squares as squares_module
-from inference.training.baselines import hog_features, svm_logits
-from inference.training.calibrated import calibrate
 from inference.training.dataset import DataSet, TaskKind
-from inference.training.progress import Reporter
 from inference.training.samples import Sample, Squares
-from inference.training.squares import squares_of
-from inference.training.starting import start
-from inference.training.task import TrainingTask
+from inference.training.workbench import squares as squares_module
+from inference.training.workbench.baselines import hog_features, svm_logits
+from inference.training.workbench.calibrated import calibrate
+from inference.training.workbench.progress import Reporter
+from inference.training.workbench.squares import squares_of
+from inference.training.workbench.starting import start
+from inference.training.workbench.task import TrainingTask
 
 QUIET = Reporter(quiet=True)
 
@@ -143,7 +143,7 @@ def test_calibrated_logits_are_as_sure_as_they_are_right():
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("inference.training.progress._QUIET_S", 0.0)
+    monkeypatch.setattr("inference.training.workbench.progress._QUIET_S", 0.0)
     reporter = Reporter(Console(stderr=True, highlight=False))
 
     with reporter.work("decoding images", 3) as advance:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from inference.evaluation.metrics import auc
-from inference.evaluation.subgroups import MEAN, SubgroupRow, age_band, subgroup_table
+from inference.evaluation.measures.metrics import auc
+from inference.evaluation.measures.subgroups import MEAN, SubgroupRow, age_band, subgroup_table
 
 COUNT = 400
 SEX = ["F" if i % 2 else "M" for i in range(COUNT)]

@@ -6,8 +6,8 @@ import yaml
 from audit.errors import InvalidConfiguration
 from inference.training.dataset import TaskKind
 from inference.training.datasets.layout import UNIFESP_CLASSES
-from inference.training.labels import FINDING_KEYS
-from inference.training.task import TrainingTask, read_task, shipped_tasks
+from inference.training.shipped.labels import FINDING_KEYS
+from inference.training.workbench.task import TrainingTask, read_task, shipped_tasks
 
 SMALLEST = {"name": "some", "description": "d", "kind": "binary", "data": {"form": "folder"}}
 

@@ -11,15 +11,15 @@ import torch
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import build
-from inference.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from inference.training.dataset import TaskKind
-from inference.training.device import Device, choose_device
-from inference.training.history import History
-from inference.training.progress import Reporter
 from inference.training.samples import Squares
-from inference.training.scores import epoch_scores
-from inference.training.task import TrainingTask
-from inference.training.trainer import Part, Trainer, logits_of
+from inference.training.workbench.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from inference.training.workbench.device import Device, choose_device
+from inference.training.workbench.history import History
+from inference.training.workbench.progress import Reporter
+from inference.training.workbench.scores import epoch_scores
+from inference.training.workbench.task import TrainingTask
+from inference.training.workbench.trainer import Part, Trainer, logits_of
 
 CPU = Device("cpu", torch.float32)
 QUIET = Reporter(quiet=True)

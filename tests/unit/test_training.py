@@ -12,17 +12,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from inference.architectures import build
-from inference.evaluation.card import render_card
-from inference.evaluation.check import differences, recompute
 from inference.evaluation.loaded import load_model
-from inference.evaluation.metrics import (
+from inference.evaluation.measures.metrics import (
     auc,
     auc_interval,
     calibration_error,
     share_interval,
     weighted_auc,
 )
-from inference.evaluation.verdict import (
+from inference.evaluation.measures.verdict import (
     MOST_FALSE,
     Thresholds,
     Trials,
@@ -30,28 +28,23 @@ from inference.evaluation.verdict import (
     matches,
     mismatches,
 )
+from inference.evaluation.shipped.card import render_card
+from inference.evaluation.shipped.check import differences, recompute
 from inference.manifest import read_manifest
 from inference.preprocess import network_input
 from inference.training.augment import Augmentation, Disguise, augment, probe, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
-from inference.training.bank import StemBank
 from inference.training.calibrate import fit_calibration
-from inference.training.crossval import Recipe, out_of_fold
 from inference.training.export import plain, write_weights
 from inference.training.folds import balance, group_folds
-from inference.training.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
-from inference.training.loop import (
-    Schedule,
-    Tail,
-    fit,
-    one_of,
-    positive_weights,
-    predict,
-)
-from inference.training.losses import sigmoid_loss
+from inference.training.losses import one_of, positive_weights, sigmoid_loss
 from inference.training.samples import Squares
-from inference.training.sources_bodypart import disguised_targets, region_targets
-from inference.training.synthetic import synthetic_squares
+from inference.training.shipped.bank import StemBank
+from inference.training.shipped.crossval import Recipe, out_of_fold
+from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
+from inference.training.shipped.loop import Schedule, Tail, fit, predict
+from inference.training.shipped.sources_bodypart import disguised_targets, region_targets
+from inference.training.shipped.synthetic import synthetic_squares
 
 ROOT = Path(__file__).parents[2]
 MODELS = [ROOT / "inference/models/bodypart", ROOT / "inference/models/chest-findings"]

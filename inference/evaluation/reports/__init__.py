@@ -1,0 +1,1 @@
+"""``dicom-node explore`` and ``dicom-node evaluate``: what is measured, and the pages."""

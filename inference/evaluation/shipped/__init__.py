@@ -1,0 +1,1 @@
+"""How good the shipped models are: held-out images, rivals, heat maps, cards."""

@@ -1,0 +1,117 @@
+"""Print a model card from a manifest: ``python -m inference.evaluation.shipped.card``.
+
+Everything in a card comes from ``model.yaml`` and the fixed words here, so a card cannot say
+other numbers than the model it stands beside.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from inference.evaluation.measures.curves import Bin, Curves
+from inference.evaluation.reports.evaluate_figures import reliability_figure
+from inference.evaluation.shipped.card_bodypart import bodypart_sections
+from inference.evaluation.shipped.card_chest import chest_sections
+from inference.evaluation.shipped.card_form import table
+from inference.evaluation.shipped.card_text import INTRODUCTIONS, LIMITS
+from inference.manifest import ModelManifest, read_manifest
+from inference.types import Task
+
+PRINTED_BY = "python -m inference.evaluation.shipped.card --model inference/models/{folder}"
+
+
+def write_card(folder: Path, card: Path) -> None:
+    """Write the model card of a model folder to `card`, its figure beside it."""
+    card.parent.mkdir(parents=True, exist_ok=True)
+    card.write_text(render_card(folder), encoding="utf-8")
+    manifest = read_manifest(folder)
+    if "reliability" in manifest.metrics:
+        figure = card.with_name(f"{manifest.name}-reliability.svg")
+        figure.write_text(_reliability_svg(manifest), encoding="utf-8")
+
+
+def render_card(folder: Path) -> str:
+    """Return the model card of a model folder, as Markdown."""
+    manifest = read_manifest(folder)
+    command = PRINTED_BY.format(folder=folder.name)
+    if manifest.task is Task.BODY_PART:
+        measured = bodypart_sections(manifest.metrics)
+    else:
+        measured = chest_sections(manifest)
+    sections = [
+        f"# {manifest.name} {manifest.version}",
+        f"<!-- Printed by `{command} --out docs/models/{manifest.name}.md`; do not edit. -->",
+        INTRODUCTIONS[manifest.task.value],
+        _facts(manifest),
+        "## Data",
+        _data(manifest.data),
+        *measured,
+        "## Limits",
+        LIMITS[manifest.task.value],
+        "## Printed by",
+        f"`{command} --out docs/models/{manifest.name}.md`. The metrics were written into "
+        f"`model.yaml` by the training command and are recomputed by "
+        f"`{manifest.metrics.get('command', '')}`.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _facts(manifest: ModelManifest) -> str:
+    training, spec = manifest.training, manifest.input
+    changed = manifest.metrics.get("float16_difference", "an unmeasured amount")
+    rows = [
+        ("Task", manifest.task.value),
+        ("Network", f"{manifest.architecture}, {len(manifest.labels)} outputs"),
+        ("Input", f"{spec.size} x {spec.size}, recipe {spec.preprocessing}"),
+        ("Weights", f"sha256 `{manifest.weights_sha256}`"),
+        ("Storage", f"matrices as float16: probabilities differ by {changed} at most"),
+        ("Start", f"{training['backbone']}; first {training['frozen_stages']} stages frozen"),
+        ("Trained", f"{training['date']}, seed {training['seed']}, code `{training['commit']}`"),
+        ("Command", f"`{training['command']}`"),
+        ("Licence", manifest.licence),
+    ]
+    return table(("", ""), rows)
+
+
+def _data(data: dict[str, Any]) -> str:
+    sources = [(s["name"], s["terms"], s["labels"]) for s in data["sources"]]
+    counts = ", ".join(f"{name} {count}" for name, count in data["images"].items())
+    return "\n\n".join(
+        [
+            table(("Source", "Terms as stated", "Labels"), sources),
+            f"Images: {counts}.",
+            f"sha256 of the training list ({data['training_list_form']}): "
+            f"`{data['training_list_sha256']}`.",
+        ]
+    )
+
+
+def _reliability_svg(manifest: ModelManifest) -> str:
+    findings = manifest.metrics["held_out"]["findings"]
+    curves = [
+        Curves(
+            label=key,
+            roc=(),
+            precision_recall=(),
+            reliability=tuple(Bin(**each) for each in bins),
+            calibration_error=findings[key]["calibration_error"],
+        )
+        for key, bins in manifest.metrics["reliability"].items()
+    ]
+    return reliability_figure(curves).replace("currentColor", "#333333")
+
+
+def main() -> None:
+    """Print or write a card."""
+    parser = argparse.ArgumentParser(prog="python -m inference.evaluation.shipped.card")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.out:
+        write_card(arguments.model, arguments.out)
+    else:
+        print(render_card(arguments.model))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The measured sections of a body part model's card."""
+
+from typing import Any
+
+from inference.evaluation.shipped.card_form import percent, table, three
+
+
+def bodypart_sections(metrics: dict[str, Any]) -> list[str]:
+    """Return the measured sections of a body part model's card."""
+    cross, verdict, held = metrics["cross_validation"], metrics["verdict"], metrics["held_out"]
+    scores = [
+        (f"{name}, {cross['folds']}-fold cross-validation", *_region_row(cross[key]))
+        for name, key in (
+            ("UNIFESP", "unifesp"),
+            ("UNIFESP without *Others*-only", "unifesp_without_others"),
+            ("Limbs, train split", "limbs"),
+        )
+    ]
+    scores += [
+        ("Limbs, eval split (held out)", *_region_row(held["limbs_eval"])),
+        ("NIH chests, eval split (held out)", *_region_row(held["nih_eval"])),
+    ]
+    classes = [
+        (key, c["images"], *(f"{c[k]:.2f}" for k in ("precision", "recall", "f1")), three(c["auc"]))
+        for key, c in cross["classes"].items()
+    ]
+    return [
+        "## Which region",
+        "Top-1 counts an image as right when the highest output is one of its labels. Folds "
+        "keep a patient's images together.",
+        table(("Images", "Number", "Top-1 (95 %)", "or unlabelled neighbour", "Macro F1"), scores),
+        _chest_text(cross["unifesp_chest_recall"]),
+        "Per output, cross-validation over all sources, at the region threshold "
+        f"{verdict['present_at']}. Classes with few images have wide, unprinted errors:",
+        table(("Output", "Images", "Precision", "Recall", "F1", "AUC"), classes),
+        "Confusions, UNIFESP, cross-validation (highest output per true label, most frequent "
+        "first; an image that shows several regions is right when it names any of them):",
+        table(("True label", "Highest output"), _confusion_rows(cross["confusion_unifesp"])),
+        "## Ordered against shown",
+        _verdict_text(verdict),
+        "## Gates of the chest model",
+        _gate_text(metrics["frontal_gate"]),
+        _disguised_text(metrics["disguised"]),
+    ]
+
+
+def _region_row(score: dict[str, Any]) -> tuple[str, ...]:
+    low, high = score["top1_in_label_set_95"]
+    return (
+        str(score["images"]),
+        f"{score['top1_in_label_set']:.3f} ({low:.3f} to {high:.3f})",
+        f"{score['top1_in_label_set_or_neighbour']:.3f}",
+        f"{score['macro_f1_of_top1']:.3f} ({score['classes_present']} classes)",
+    )
+
+
+def _chest_text(recall: dict[str, Any]) -> str:
+    low, high = recall["at_threshold_95"]
+    return (
+        f"Of {recall['images']} UNIFESP chests of any view, {percent(recall['at_threshold'])} "
+        f"({percent(low)} to {percent(high)}) reach the threshold of *Chest*, and for "
+        f"{percent(recall['top1'])} it is the highest output (cross-validation)."
+    )
+
+
+def _confusion_rows(table: dict[str, dict[str, int]]) -> list[tuple[str, str]]:
+    return [(key, ", ".join(f"{k} {v}" for k, v in row.items())) for key, row in table.items()]
+
+
+def _verdict_text(verdict: dict[str, Any]) -> str:
+    rows = [("thresholds chosen on the same predictions", *_rates(verdict["chosen_on_all"]))]
+    for index, rates in enumerate(verdict["left_out"]):
+        rows.append((f"chosen on one half, counted on the other ({index + 1})", *_rates(rates)))
+    return "\n\n".join(
+        [
+            f"Every region is *present* at {verdict['present_at']} and *absent* below "
+            f"{verdict['absent_below']}. Out-of-fold predictions of UNIFESP and limbs images, "
+            "each filed under every region it shows (correct), then under the region of a "
+            "randomly drawn other image (swapped):",
+            table(
+                ("", "Correct: flagged (95 %)", "Correct: match", "Swapped: flagged",
+                 "Swapped: called match"),
+                rows,
+            ),
+            "What is neither match nor mismatch is *uncertain* and goes to a person.",
+        ]
+    )  # fmt: skip
+
+
+def _rates(rates: dict[str, Any]) -> tuple[str, ...]:
+    low, high = rates["correctly_filed_flagged_95"]
+    return (
+        f"{percent(rates['correctly_filed_flagged'])} of {rates['correctly_filed']} "
+        f"({percent(low)} to {percent(high)})",
+        percent(rates["correctly_filed_match"]),
+        f"{percent(rates['swapped_flagged'])} of {rates['swapped']}",
+        percent(rates["swapped_called_match"]),
+    )
+
+
+def _gate_text(gate: dict[str, Any]) -> str:
+    rows = [
+        (
+            name.replace("_", " "),
+            gate[name]["images"],
+            f"{percent(gate[name]['pass'])} "
+            f"({percent(gate[name]['pass_95'][0])} to {percent(gate[name]['pass_95'][1])})",
+        )
+        for name in ("frontal", "chest_other_view", "no_chest")
+    ]
+    return "\n\n".join(
+        [
+            f"*FrontalChest* at {gate['at_least']} or above lets an image through, unless "
+            "*Inverted* or *Turned* is present. The views of UNIFESP and limbs chests were read by "
+            "us from contact sheets, not by a radiologist.",
+            table(("True view", "Images", "Pass (95 %)"), rows),
+        ]
+    )
+
+
+def _disguised_text(disguised: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"*{key}* at {disguised[key]['present_at']}",
+            f"{percent(disguised[key]['noticed'])} of {disguised[key]['images']}",
+            f"{percent(disguised[key]['false'])} of {disguised[key]['images_not_so']}",
+        )
+        for key in ("Inverted", "Turned")
+    ]
+    regions = disguised["regions"]
+    low, high = regions["top1_in_label_set_95"]
+    return "\n\n".join(
+        [
+            "Copies of all images, half of them with inverted greys, every third one turned by 90, "
+            "180 or 270 degrees (cross-validation). *Turned* is known of chests only:",
+            table(("Output", "Noticed", "False, on copies that are not so"), rows),
+            f"Of {disguised['frontal_images']} frontal chests that were inverted or turned, "
+            f"{percent(disguised['frontal_pass'])} still pass the gates. The region of the copies "
+            f"is right (top-1) in {regions['top1_in_label_set']:.3f} ({low:.3f} to {high:.3f}).",
+        ]
+    )

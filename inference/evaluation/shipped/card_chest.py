@@ -1,0 +1,133 @@
+"""The measured sections of a chest findings model's card."""
+
+from typing import Any
+
+from inference.evaluation.shipped.card_form import percent, table, with_interval
+from inference.manifest import Label, ModelManifest
+
+
+def chest_sections(manifest: ModelManifest) -> list[str]:
+    """Return the measured sections of a chest findings model's card."""
+    metrics = manifest.metrics
+    held, cross = metrics["held_out"], metrics["cross_validation"]
+    held_back = [x for x in manifest.labels if not x.reported]
+    reasons = [f"- {label.key}: {label.not_reported_because}." for label in held_back]
+    return [
+        "## How well",
+        f"Mean AUC {held['mean_auc']:.3f} on {held['images']} held-out images of patients that "
+        f"no training image shows; {cross['mean_auc']:.3f} in cross-validation over "
+        f"{cross['images']} training images. Intervals: 95 %, patients drawn with replacement. "
+        "What helped and what did not is in [chest-ablation.md](chest-ablation.md).",
+        table(
+            ("Finding", "Present", "AUC held out (95 %)", "AUC cross-validation",
+             "Average precision", "Reported"),
+            [_score(label, metrics) for label in manifest.labels],
+        ),
+        "Not reported (kept in the audit):" if reasons else "Every finding is reported.",
+        "\n".join(reasons),
+        "## At the operating point",
+        "*Present* is said at a probability that 5 % of the training images without the finding "
+        "reach (cross-validation), *absent* below the one that 5 % of those with it stay under; "
+        "between the two the finding is undetermined. Held-out images:",
+        table(
+            ("Finding", "Present at", "Absent below", "Sensitivity (95 %)", "Specificity (95 %)"),
+            [_point(label, held["findings"][label.key]) for label in manifest.labels],
+        ),
+        "## Probabilities",
+        "Each dot holds the images of one tenth of the probability scale: how often the finding "
+        "is there against how probable it was called; above each plot the expected calibration "
+        "error.",
+        f"![Reliability of each finding]({manifest.name}-reliability.svg)",
+        "## Subgroups",
+        "Mean AUC over the findings that can be compared (at least ten images with and without), "
+        "and the gap to all other images. Nothing was done to even them out; an interval "
+        "without 0 is a difference that chance hardly explains.",
+        table(
+            ("Subgroup", "Images", "Findings", "Mean AUC (95 %)", "Gap (95 %)"),
+            [_subgroup(row) for row in metrics["subgroups"]],
+        ),
+        "## Beside public networks",
+        "The same images, scored by each network; difference: this model less the other, "
+        "patients drawn with replacement.",
+        table(
+            ("Network", "Images", "May be of its training", "Its mean AUC", "Here", "Difference"),
+            [_rival(each) for each in metrics["comparison"]],
+        ),
+        "## Heat maps",
+        "How often the highest cell of a finding's map lies inside a box that a radiologist drew "
+        "(held-out images that have boxes), beside the share of the image that the boxes cover; "
+        "and how far the map, cut at a share of the image chosen on training boxes, covers the "
+        "box (intersection over union), beside the same with maps and boxes of different images:",
+        table(
+            ("Finding", "Images", "Hits (95 %)", "Chance", "Cut at", "Mean IoU (95 %)", "Chance",
+             "IoU 0.1 or more"),
+            [_map(key, score) for key, score in metrics["heat_maps"].items()],
+        ),
+    ]  # fmt: skip
+
+
+def _score(label: Label, metrics: dict[str, Any]) -> tuple[Any, ...]:
+    score = metrics["held_out"]["findings"][label.key]
+    inner = metrics["cross_validation"]["findings"][label.key]
+    return (
+        label.key,
+        score["present"],
+        with_interval(score["auc"], score["auc_95"]),
+        f"{inner['auc']:.3f}",
+        f"{score['average_precision']:.3f}",
+        "yes" if label.reported else "no",
+    )
+
+
+def _point(label: Label, score: dict[str, Any]) -> tuple[Any, ...]:
+    point = label.operating_point
+    assert point is not None, "training gives every finding one"
+    return (
+        label.key,
+        f"{point.present_at:.3f}",
+        f"{point.absent_below:.3f}",
+        with_interval(score["sensitivity"], score["sensitivity_95"]),
+        with_interval(score["specificity"], score["specificity_95"]),
+    )
+
+
+def _subgroup(row: dict[str, Any]) -> tuple[Any, ...]:
+    if row["auc"] is None:
+        return (f"{row['attribute']} {row['value']}", row["images"], row["present"], "too few", "")
+    low, high = row["gap_95"]
+    return (
+        f"{row['attribute']} {row['value']}",
+        row["images"],
+        row["present"],
+        with_interval(row["auc"], row["auc_95"]),
+        f"{row['gap']:+.3f} ({low:+.3f} to {high:+.3f})",
+    )
+
+
+def _rival(each: dict[str, Any]) -> tuple[Any, ...]:
+    mean = each["mean"]
+    low, high = mean["difference_95"]
+    return (
+        each["rival"],
+        f"{each['images']}, {each['images_are']}",
+        each["may_have_trained_on"],
+        f"{mean['theirs']:.3f}",
+        f"{mean['ours']:.3f}",
+        f"{mean['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
+    )
+
+
+def _map(key: str, score: dict[str, Any]) -> tuple[Any, ...]:
+    overlap = score["overlap"]
+    share, low, high = overlap["at_least"]["0.1"]
+    return (
+        key,
+        score["images"],
+        f"{percent(score['hits'])} "
+        f"({percent(score['hits_95'][0])} to {percent(score['hits_95'][1])})",
+        percent(score["chance"]),
+        percent(overlap["share_of_image"]),
+        with_interval(overlap["iou"], overlap["iou_95"]),
+        "" if overlap["chance"] is None else f"{overlap['chance']:.3f}",
+        f"{percent(share)} ({percent(low)} to {percent(high)})",
+    )

@@ -1,0 +1,73 @@
+"""Recompute held-out metrics: ``python -m inference.evaluation.shipped.check``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.evaluation.loaded import Loaded, load_model
+from inference.evaluation.shipped.heldout import bodypart_held_out, chest_held_out
+from inference.training.export import plain
+from inference.types import Task
+
+TOLERANCE = 0.01
+"""Runtimes and processors differ in the last bits; a changed network or recipe shows more."""
+
+
+def recompute(model: Loaded, data: Path) -> dict[str, Any]:
+    """Return the ``metrics.held_out`` that the model scores now."""
+    measure = {Task.BODY_PART: bodypart_held_out, Task.CHEST_FINDINGS: chest_held_out}
+    found: dict[str, Any] = plain(measure[model.manifest.task](model, data))
+    return found
+
+
+def differences(
+    stated: dict[str, Any], found: dict[str, Any], *, tolerance: float = TOLERANCE
+) -> list[str]:
+    """Return one line for each stated number that was not found again."""
+    again = dict(_numbers(found))
+    return [
+        f"{name}: stated {value}, found {again.get(name)}"
+        for name, value in _numbers(stated)
+        if name not in again or abs(again[name] - value) > tolerance
+    ]
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _numbers(inner, f"{name}[{index}]")
+    elif isinstance(value, int | float):
+        yield name, float(value)
+
+
+def main() -> int:
+    """Print the metrics and what differs; return 1 when something does."""
+    parser = argparse.ArgumentParser(prog="python -m inference.evaluation.shipped.check")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("XRAY_DATA", "../shared/data"))
+    )
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model = load_model(arguments.model)
+    found = recompute(model, arguments.data)
+    for name, value in _numbers(found):
+        print(f"{name} {value}")
+    wrong = differences(model.manifest.metrics["held_out"], found, tolerance=arguments.tolerance)
+    for line in wrong:
+        print(f"differs: {line}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

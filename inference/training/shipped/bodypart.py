@@ -1,0 +1,244 @@
+"""Train the body part network: ``python -m inference.training.shipped.bodypart``."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.evaluation.loaded import load_model
+from inference.evaluation.measures.verdict import Thresholds, choose_thresholds
+from inference.evaluation.shipped.card import write_card
+from inference.evaluation.shipped.heldout import bodypart_held_out
+from inference.manifest import InputSpec, Label, ModelManifest, OperatingPoint
+from inference.preprocess import RECIPE
+from inference.training.augment import Augmentation, probe
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
+from inference.training.calibrate import Calibration, fit_calibration
+from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
+from inference.training.folds import group_folds
+from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
+from inference.training.shipped.bodypart_scores import (
+    cross_validation,
+    disguised_section,
+    gate_section,
+    verdict_section,
+)
+from inference.training.shipped.crossval import Recipe
+from inference.training.shipped.filing import filing_trials
+from inference.training.shipped.labels import (
+    BODYPART_KEYS,
+    FRONTAL_CHEST,
+    INVERTED,
+    NOT_OURS,
+    OTHERS,
+    REGIONS,
+    TURNED,
+)
+from inference.training.shipped.loop import Schedule
+from inference.training.shipped.options import Options, parse_options
+from inference.training.shipped.outoffold import OutOfFold, keep
+from inference.training.shipped.run import (
+    Material,
+    Trained,
+    data_section,
+    storage_difference,
+    train,
+    training_section,
+)
+from inference.training.shipped.sources_bodypart import (
+    SOURCES,
+    bodypart_samples,
+    disguised_targets,
+    region_targets,
+)
+from inference.training.shipped.synthetic import synthetic_squares
+from inference.types import Task
+
+FOLDS = 5
+SYNTHETIC = 120
+AUGMENTATION = Augmentation(
+    rotate_degrees=20,
+    zoom=(0.8, 1.35),
+    shift=0.1,
+    quarter_turns=0.08,
+    invert=0.25,
+    blur=0.2,
+    contrast=0.35,
+)
+CHECK = (
+    "python -m inference.evaluation.shipped.check --model inference/models/bodypart "
+    "--data ../shared/data"
+)
+
+
+def training_list(data: Path, seed: int) -> tuple[list[Sample], NDArray[np.int64]]:
+    """Return what is trained on, drawn images at the end, and the fold of each."""
+    samples = [s for s in bodypart_samples(data, seed=seed) if not s.held_out]
+    nothing = region_targets({NOT_OURS})
+    samples += [
+        Sample(path=Path(f"drawn/{i}"), targets=nothing, group=f"drawn-{i}", source="drawn")
+        for i in range(SYNTHETIC)
+    ]
+    return samples, group_folds([s.group for s in samples], folds=FOLDS, seed=seed)
+
+
+def gather(options: Options) -> Material:
+    """Load the images and draw the ones that are no radiograph."""
+    held_out = [s for s in bodypart_samples(options.data, seed=options.seed) if s.held_out]
+    samples, folds = training_list(options.data, options.seed)
+    loaded = load_squares(options.data, samples[:-SYNTHETIC], size=options.size)
+    drawn = synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed)
+    squares = Squares(
+        pixels=np.concatenate([loaded.pixels, drawn.pixels]),
+        boxes=np.concatenate([loaded.boxes, drawn.boxes]),
+    )
+    targets = target_matrix(samples, BODYPART_KEYS)
+    return Material(
+        samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
+    )
+
+
+def main() -> None:
+    """Cross-validate, fit on everything that is not held out, and write the model folder."""
+    options = parse_options(
+        "bodypart", model="bodypart", size=224, epochs=10, variants=8, version="0.4.0"
+    )
+    material = gather(options)
+    print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
+    recipe = Recipe(
+        schedule=Schedule(epochs=options.epochs),
+        exclusive=BODYPART_KEYS.index(FRONTAL_CHEST),
+        seed=options.seed,
+    )
+    trained = train(
+        material, BODYPART_KEYS, options, recipe, AUGMENTATION, wanted=disguised_targets
+    )
+    if trained is not None:
+        publish(material, trained, options, recipe)
+
+
+def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
+    """Calibrate, choose thresholds, write weights, manifest and card."""
+    samples, targets = material.samples, material.targets
+    told = disguised_targets(targets, probe(material.squares)[1])
+    calibration = fit_calibration(*with_disguised(trained, targets, told))
+    probabilities = calibration(trained.logits)
+    points = auxiliary_points(probabilities, targets)
+    correct, wrong = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
+    pair = choose_thresholds(correct, wrong)
+    print(f"thresholds {pair}", flush=True)
+    manifest = ModelManifest(
+        name="bodypart",
+        version=options.version,
+        task=Task.BODY_PART,
+        architecture=options.backbone,
+        description="Which body regions a radiograph shows, or that it is none of ours.",
+        licence=LICENCE_RESEARCH.format(backbone_terms=TERMS[options.backbone]),
+        input=InputSpec(
+            size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
+        ),
+        labels=bodypart_labels(calibration, pair, points),
+        data=plain(data_section(options, material, SOURCES)),
+        metrics={
+            "cross_validation": {
+                "folds": FOLDS,
+                **plain(cross_validation(probabilities, targets, samples, pair)),
+            },
+            "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
+            "frontal_gate": plain(gate_section(probabilities, targets, points)),
+            "disguised": plain(
+                disguised_section(calibration(trained.disguised), targets, told, points)
+            ),
+        },
+        training=plain(training_section("bodypart", options, recipe, trained.commit)),
+        weights_sha256=write_weights(options.out, trained.network),
+    )
+    write_manifest(options.out, manifest)
+    keep(
+        OutOfFold(
+            logits=trained.logits,
+            paths=tuple(str(sample.path) for sample in samples),
+            folds=material.folds,
+            weights_sha256=manifest.weights_sha256,
+        )
+    )
+    stored = load_model(options.out)
+    held_out = plain(bodypart_held_out(stored, options.data))
+    difference = round(storage_difference(trained, stored, material.squares), 6)
+    metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
+    metrics["float16_difference"] = difference
+    write_manifest(options.out, manifest.model_copy(update={"metrics": metrics}))
+    write_card(options.out, options.card)
+    print(f"held out: {held_out}", flush=True)
+
+
+def auxiliary_points(
+    probabilities: NDArray[np.float64], targets: FloatArray
+) -> dict[str, OperatingPoint]:
+    """Return the operating points of NotOurs, Inverted, Turned and FrontalChest.
+
+    The first three are present where at most 0.5 % of images that are not so reach;
+    FrontalChest where at most 1 % of frontal chests fall short; none below one half.
+    """
+
+    def of(key: str, quantile: float, highest: float, *, present: bool) -> OperatingPoint:
+        column = BODYPART_KEYS.index(key)
+        rows = (targets[:, column] >= 0.5) if present else (targets[:, column] < 0.5)
+        found = float(np.quantile(probabilities[rows, column], quantile))
+        at = round(min(highest, max(0.5, found)), 4)
+        return OperatingPoint(present_at=at, absent_below=at / 2)
+
+    rare = {key: of(key, 0.995, 0.95, present=False) for key in (NOT_OURS, INVERTED, TURNED)}
+    return {**rare, FRONTAL_CHEST: of(FRONTAL_CHEST, 0.01, 0.9, present=True)}
+
+
+def with_disguised(
+    trained: Trained, targets: FloatArray, told: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return logits and targets to calibrate on.
+
+    Disguised copies count for what they were disguised by, and for nothing else.
+    """
+    own = np.full_like(told, np.nan)
+    for key in (INVERTED, TURNED):
+        own[:, BODYPART_KEYS.index(key)] = told[:, BODYPART_KEYS.index(key)]
+    return np.concatenate([trained.logits, trained.disguised]), np.concatenate([targets, own])
+
+
+def bodypart_labels(
+    calibration: Calibration, pair: Thresholds, points: dict[str, OperatingPoint]
+) -> tuple[Label, ...]:
+    """Return the labels of the manifest, in the order of the network's output."""
+    regions = {region.key: region for region in REGIONS}
+    common = OperatingPoint(present_at=pair.present_at, absent_below=pair.absent_below)
+    labels = []
+    for column, key in enumerate(BODYPART_KEYS):
+        shared: dict[str, Any] = {
+            "key": key,
+            "temperature": float(calibration.temperature[column]),
+            "bias": float(calibration.bias[column]),
+        }
+        if key in regions:
+            region = regions[key]
+            shared |= {
+                "role": "region",
+                "code": region.code,
+                "body_part_examined": region.body_part_examined,
+                "operating_point": common,
+            }
+        elif key == OTHERS:
+            reason = "a mixed class (contrast studies, bone densitometry, composites), no region"
+            shared |= {"role": "auxiliary", "reported": False, "not_reported_because": reason}
+        elif key == NOT_OURS:
+            shared |= {"role": "not_ours", "operating_point": points[key]}
+        else:
+            reason = "decides whether the chest findings model may see the image; no finding"
+            shared |= {"role": "auxiliary", "operating_point": points[key], "reported": False}
+            shared["not_reported_because"] = reason
+        labels.append(Label(**shared))
+    return tuple(labels)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""Train the chest findings network: ``python -m inference.training.shipped.chest``."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.evaluation.loaded import load_model
+from inference.evaluation.measures.metrics import auc
+from inference.evaluation.shipped.card import write_card
+from inference.evaluation.shipped.comparison import compare
+from inference.evaluation.shipped.heldout import (
+    chest_held_out,
+    chest_reliability,
+    chest_subgroups,
+    finding_scores,
+)
+from inference.evaluation.shipped.localisation import pointing_game
+from inference.manifest import (
+    Gate,
+    InputSpec,
+    Label,
+    ModelManifest,
+    OperatingPoint,
+    read_manifest,
+)
+from inference.preprocess import RECIPE
+from inference.training.augment import Augmentation
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
+from inference.training.calibrate import Calibration, fit_calibration
+from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
+from inference.training.folds import NO_FOLD, group_folds
+from inference.training.samples import FloatArray, Squares, load_squares, target_matrix
+from inference.training.shipped.crossval import Recipe
+from inference.training.shipped.labels import (
+    FINDING_KEYS,
+    FINDINGS,
+    FRONTAL_CHEST,
+    INVERTED,
+    TURNED,
+)
+from inference.training.shipped.loop import Schedule
+from inference.training.shipped.options import Options, parse_options
+from inference.training.shipped.run import (
+    Material,
+    Trained,
+    data_section,
+    storage_difference,
+    train,
+    training_section,
+)
+from inference.training.shipped.sources_chest import (
+    chest_samples,
+    small_chest_samples,
+    unlabelled_chest_samples,
+)
+from inference.types import Task
+
+FOLDS = 3
+LOWEST_AUC = 0.65
+"""A finding whose AUC may lie below this, by its 95 % interval, is not reported."""
+
+SENSITIVITY = 0.95
+"""Share of true findings that must not fall below ``absent_below``."""
+
+SPECIFICITY = 0.95
+"""Share of images without a finding that must stay below ``present_at``."""
+
+AUGMENTATION = Augmentation(rotate_degrees=10, zoom=(0.9, 1.2), shift=0.06, contrast=0.3)
+
+SOURCES = [
+    {
+        "name": "NIH ChestX-ray14 (subset)",
+        "terms": "NIH Clinical Center: free use with attribution",
+        "labels": "mined from reports by a program; about one in ten is wrong",
+    },
+    {
+        "name": "Probabilities of a DenseNet-121 trained on ChestX-ray14 (reproduce-chexnet)",
+        "terms": "BSD-3-Clause",
+        "labels": "mixed half and half into the targets of the training images that have them",
+    },
+    {"name": "ImageNet weights of the backbone", "terms": "see licence", "labels": "none used"},
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """What is trained on beside the labelled images of full size."""
+
+    teacher: float = 0.5
+    """Weight of the teacher's probabilities in the targets that have them."""
+
+    small: bool = True
+    """The labels of the 64-pixel images; without them these are unlabelled."""
+
+    unlabelled: bool = False
+    """UNIFESP's frontal chests, for consistency."""
+
+
+def gather(options: Options, mix: Mix) -> Material:
+    """Load the images; those that `mix` adds train with the rest but are never scored."""
+    everything = chest_samples(options.data, teacher=mix.teacher)
+    full = [s for s in everything if not s.held_out]
+    small = small_chest_samples(options.data)
+    if not mix.small:
+        small = [replace(sample, targets={}) for sample in small]
+    folds = group_folds([s.group for s in full + small], folds=FOLDS, seed=options.seed)
+    parts = [full, small]
+    if mix.unlabelled:
+        parts.append(unlabelled_chest_samples(options.data))
+        folds = np.append(folds, np.full(len(parts[-1]), NO_FOLD))
+    loaded = [load_squares(options.data, part, size=options.size) for part in parts]
+    samples = [sample for part in parts for sample in part]
+    squares = Squares(
+        pixels=np.concatenate([part.pixels for part in loaded]),
+        boxes=np.concatenate([part.boxes for part in loaded]),
+    )
+    targets = target_matrix(samples, FINDING_KEYS)
+    held_out = [s for s in everything if s.held_out]
+    return Material(
+        samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
+    )
+
+
+def main() -> None:
+    """Cross-validate, fit on the train split, write the model folder, score the eval split."""
+    options = parse_options(
+        "chest", model="chest-findings", size=288, epochs=8, variants=8, version="1.0.0"
+    )
+    material = gather(options, Mix())
+    print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
+    recipe = chest_recipe(options)
+    trained = train(material, FINDING_KEYS, options, recipe, AUGMENTATION)
+    if trained is not None:
+        publish(material, trained, options, recipe)
+
+
+def chest_recipe(options: Options) -> Recipe:
+    """Return the shipped model's recipe, at the command line's number of epochs."""
+    return Recipe(
+        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
+        balance_most=2.0,
+        positive_most=3.0,
+        seed=options.seed,
+    )
+
+
+def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
+    """Calibrate, choose operating points, write weights, manifest and card."""
+    scored = np.array([s.source == "nih" for s in material.samples])
+    plain_truth = {s.path: s for s in chest_samples(options.data)}
+    samples = [plain_truth[s.path] for s, use in zip(material.samples, scored, strict=True) if use]
+    logits, truth = trained.logits[scored], target_matrix(samples, FINDING_KEYS)
+    calibration = fit_calibration(logits, truth)
+    probabilities = calibration(logits)
+    labels = finding_labels(probabilities, truth, calibration)
+    manifest = ModelManifest(
+        name="chest-findings",
+        version=options.version,
+        task=Task.CHEST_FINDINGS,
+        architecture=options.backbone,
+        description="Fourteen findings of frontal chest radiographs (ChestX-ray14 labels).",
+        licence=LICENCE_NIH.format(backbone_terms=TERMS[options.backbone]),
+        input=InputSpec(
+            size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
+        ),
+        labels=labels,
+        gates=gates(options.out.parent / "bodypart"),
+        data=plain(data_section(options, material, SOURCES)),
+        metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
+        training=plain(training_section("chest", options, recipe, trained.commit)),
+        weights_sha256=write_weights(options.out, trained.network),
+    )
+    write_manifest(options.out, manifest)
+    stored = load_model(options.out)
+    held_out = plain(chest_held_out(stored, options.data))
+    difference = round(storage_difference(trained, stored, material.squares), 6)
+    metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
+    metrics["float16_difference"] = difference
+    metrics["reliability"] = plain(chest_reliability(stored, options.data))
+    metrics["subgroups"] = plain(chest_subgroups(stored, options.data))
+    metrics["comparison"] = plain(compare(stored, options.data))
+    metrics["heat_maps"] = plain(pointing_game(stored, options.data))
+    labels = tuple(with_reporting(label, held_out["findings"][label.key]) for label in labels)
+    finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
+    write_manifest(options.out, finished)
+    write_card(options.out, options.card)
+    print(f"mean AUC on eval {held_out['mean_auc']}", flush=True)
+
+
+CHECK = (
+    "python -m inference.evaluation.shipped.check --model inference/models/chest-findings "
+    "--data ../shared/data"
+)
+
+
+def finding_labels(
+    probabilities: np.ndarray[Any, np.dtype[np.float64]],
+    truth: FloatArray,
+    calibration: Calibration,
+) -> tuple[Label, ...]:
+    """Return the labels with operating points from out-of-fold probabilities."""
+    labels = []
+    for column, finding in enumerate(FINDINGS):
+        scores, present = probabilities[:, column], truth[:, column] >= 0.5
+        at = float(np.quantile(scores[~present], SPECIFICITY))
+        below = min(at, float(np.quantile(scores[present], 1 - SENSITIVITY)))
+        labels.append(
+            Label(
+                key=finding.key,
+                role="finding",
+                code=finding.code,
+                finding_site=finding.site,
+                operating_point=OperatingPoint(
+                    present_at=round(at, 4), absent_below=min(round(below, 4), round(at, 4))
+                ),
+                temperature=float(calibration.temperature[column]),
+                bias=float(calibration.bias[column]),
+            )
+        )
+        print(f"{finding.key}: out-of-fold AUC {auc(scores, present):.3f}", flush=True)
+    return tuple(labels)
+
+
+def with_reporting(label: Label, score: dict[str, Any]) -> Label:
+    """Return `label`, not reported where its interval reaches below `LOWEST_AUC`."""
+    low = score["auc_95"][0]
+    if low >= LOWEST_AUC:
+        return label
+    reason = f"lower 95 % bound of the AUC on the held-out images is {low:.2f}, below {LOWEST_AUC}"
+    return label.model_copy(update={"reported": False, "not_reported_because": reason})
+
+
+def gates(bodypart: Path) -> tuple[Gate, ...]:
+    """Return the gates that let upright frontal chests in usual greys through.
+
+    At the thresholds of the body part model in that folder.
+    """
+    points = {label.key: label.operating_point for label in read_manifest(bodypart).labels}
+
+    def at(key: str) -> float:
+        point = points[key]
+        assert point is not None
+        return point.present_at
+
+    return (
+        Gate(
+            task=Task.BODY_PART,
+            label=FRONTAL_CHEST,
+            at_least=at(FRONTAL_CHEST),
+            reason_code="gate.not_frontal_chest",
+            reason="Not recognised as a frontal chest radiograph.",
+        ),
+        Gate(
+            task=Task.BODY_PART,
+            label=INVERTED,
+            at_most=at(INVERTED),
+            reason_code="gate.inverted",
+            reason="The greys look inverted; the photometric interpretation may be wrong.",
+        ),
+        Gate(
+            task=Task.BODY_PART,
+            label=TURNED,
+            at_most=at(TURNED),
+            reason_code="gate.turned",
+            reason="The chest looks turned by a quarter or half turn.",
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

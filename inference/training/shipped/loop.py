@@ -1,0 +1,200 @@
+"""Train the last stages and the head of a network; predict with them."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inference.training.augment import Disguise
+from inference.training.losses import Objective
+from inference.training.samples import FloatArray
+from inference.training.shipped.bank import StemBank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how fast; rates are AdamW's."""
+
+    epochs: int
+    head_epochs: int = 1
+    """First epochs, in which the head alone learns."""
+
+    batch: int = 48
+    head_rate: float = 2e-3
+    rate: float = 5e-4
+    weight_decay: float = 1e-2
+    average: float = 0.98
+    """Decay of the running average of the weights, which is what comes out."""
+
+    consistency: float = 0.0
+    """Weight of the agreement of two copies of an image without any label."""
+
+
+Wanted = Callable[[FloatArray, Disguise], FloatArray]
+
+
+def as_given(targets: FloatArray, _: Disguise) -> FloatArray:
+    """Return the targets as they are: a disguise changes no label."""
+    return targets
+
+
+class Tail(nn.Module):
+    """The trained part: the feature stages after the stem, pooling and the head."""
+
+    def __init__(self, stages: nn.Module, head: nn.Linear, *, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.stages = stages
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+
+    def forward(self, maps: Tensor) -> Tensor:
+        pooled = self.stages(maps).mean(dim=(2, 3))
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+
+def fit(
+    tail: Tail,
+    bank: StemBank,
+    targets: FloatArray,
+    rows: NDArray[np.int64],
+    *,
+    schedule: Schedule,
+    weights: NDArray[np.float64],
+    objective: Objective,
+    wanted: Wanted = as_given,
+    seed: int,
+    label: str,
+    after_epoch: Callable[[int, Tail], None] | None = None,
+) -> Tail:
+    """Train a copy of `tail` on `rows` of the bank and return its averaged weights.
+
+    Parameters
+    ----------
+    tail : Tail
+        Starting weights; left as it is.
+    bank : StemBank
+        Where the inputs come from.
+    targets : ndarray of float32, shape (N, L)
+        NaN where unknown.
+    rows : ndarray of int64
+        The training rows; those without a single known target serve consistency alone.
+    schedule : Schedule
+        Epochs and rates.
+    weights : ndarray of float64, shape (N,)
+        How often each image is drawn, relative to the others.
+    objective : callable
+        The loss of logits (N, L) against targets (N, L).
+    wanted : callable, optional
+        What the targets of images become by the way they were disguised.
+    seed : int
+        Seed of drawing and dropout.
+    label : str
+        Printed before the progress.
+    after_epoch : callable, optional
+        Called with the epoch's number and the averaged weights so far.
+    """
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    unlabelled = rows[np.isnan(targets[rows]).all(axis=1)]
+    rows = rows[~np.isnan(targets[rows]).all(axis=1)]
+    learner = copy.deepcopy(tail)
+    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(learner).eval()
+    optimiser = _optimiser(learner, schedule)
+    batches = math.ceil(len(rows) / schedule.batch)
+    share = weights[rows] / weights[rows].sum()
+    started = time.monotonic()
+    for epoch in range(schedule.epochs):
+        total = 0.0
+        learner.train()
+        for parameter in learner.stages.parameters():
+            parameter.requires_grad_(epoch >= schedule.head_epochs)
+        for step in range(batches):
+            _set_rates(optimiser, schedule, epoch + step / batches)
+            drawn = random.choice(rows, schedule.batch, p=share)
+            maps, changes = bank.train(drawn, random)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = learner(maps.to(memory_format=torch.channels_last))
+            loss = objective(logits.float(), torch.from_numpy(wanted(targets[drawn], changes)))
+            if schedule.consistency and len(unlabelled):
+                some = random.choice(unlabelled, schedule.batch // 4)
+                loss = loss + schedule.consistency * disagreement(learner, bank, some, random)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            done = epoch * batches + step
+            _average(averaged, learner, min(schedule.average, (1 + done) / (10 + done)))
+            total += float(loss.detach())
+        seconds = time.monotonic() - started
+        print(
+            f"{label}: epoch {epoch + 1}/{schedule.epochs} loss {total / batches:.4f} "
+            f"{seconds:.0f} s",
+            flush=True,
+        )
+        if after_epoch is not None:
+            after_epoch(epoch, averaged)
+    return averaged
+
+
+def disagreement(
+    learner: Tail, bank: StemBank, rows: NDArray[np.int64], random: np.random.Generator
+) -> Tensor:
+    """Return the mean squared difference of the probabilities of two copies of each row.
+
+    The second copy's are what the first is held to (Sajjadi et al., 2016; Laine and Aila,
+    2017).
+    """
+    one, other = (bank.train(rows, random)[0] for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = learner(one.to(memory_format=torch.channels_last))
+        with torch.no_grad():
+            aim = learner(other.to(memory_format=torch.channels_last))
+    return functional.mse_loss(torch.sigmoid(found.float()), torch.sigmoid(aim.float()))
+
+
+def predict(tail: Tail, maps: Tensor, *, batch: int = 128) -> FloatArray:
+    """Return logits (N, L) of stem maps (N, C, h, w)."""
+    tail.eval()
+    with torch.inference_mode():
+        parts = [
+            tail(maps[start : start + batch].float().to(memory_format=torch.channels_last))
+            for start in range(0, len(maps), batch)
+        ]
+    logits: FloatArray = torch.cat(parts).numpy()
+    return logits
+
+
+def _optimiser(learner: Tail, schedule: Schedule) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        [
+            {"params": list(learner.stages.parameters()), "peak": schedule.rate},
+            {"params": list(learner.head.parameters()), "peak": schedule.head_rate},
+        ],
+        weight_decay=schedule.weight_decay,
+    )
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, schedule: Schedule, epoch: float) -> None:
+    """Cosine from each group's peak to a hundredth of it, after a short warm-up."""
+    cosine = 0.5 * (1 + math.cos(math.pi * epoch / schedule.epochs))
+    warm = min(1.0, (epoch + 0.05) / 0.5)
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * warm * (0.01 + 0.99 * cosine)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, learner: nn.Module, decay: float) -> None:
+    new = learner.state_dict()
+    for name, value in averaged.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(new[name], 1 - decay)
+        else:
+            value.copy_(new[name])

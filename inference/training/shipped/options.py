@@ -1,0 +1,78 @@
+"""The command line that both training commands share."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from inference.architectures import ARCHITECTURES
+
+DEFAULT_DATA = "../shared/data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a training command was told."""
+
+    data: Path
+    out: Path
+    card: Path
+    size: int
+    epochs: int
+    variants: int
+    backbone: str
+    frozen: int
+    scratch: bool
+    seed: int
+    threads: int
+    version: str
+    fits: tuple[int, ...]
+    """Only these fits (the number of folds means the one on every image); empty for all."""
+
+
+def parse_options(
+    program: str, *, model: str, size: int, epochs: int, variants: int, version: str
+) -> Options:
+    """Read the command line; the arguments here are the model's defaults."""
+    parser = argparse.ArgumentParser(prog=f"python -m inference.training.shipped.{program}")
+    data = os.environ.get("XRAY_DATA", DEFAULT_DATA)
+    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
+    parser.add_argument("--out", type=Path, default=Path("inference/models") / model)
+    parser.add_argument("--card", type=Path, default=Path("docs/models") / f"{model}.md")
+    parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
+    parser.add_argument("--backbone", default="mobilenet_v2", choices=sorted(ARCHITECTURES))
+    parser.add_argument(
+        "--frozen", type=int, default=0, help="leading stages kept as they are; 0: the usual cut"
+    )
+    parser.add_argument(
+        "--scratch", action="store_true", help="start from random weights, nothing frozen"
+    )
+    parser.add_argument("--seed", type=int, default=20261120)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--version", default=version, help="version written to model.yaml")
+    parser.add_argument(
+        "--fits",
+        type=lambda text: tuple(int(part) for part in text.split(",")),
+        default=(),
+        metavar="N,N",
+        help="make these folds only, and no model (the number of folds: the fit on all images); "
+        "for several processes, which a last run without it puts together",
+    )
+    options = Options(**vars(parser.parse_args()))
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def command_line(program: str, options: Options) -> str:
+    """Return the command that trains the same model again, paths as defaults."""
+    return (
+        f"python -m inference.training.shipped.{program} --data {DEFAULT_DATA} "
+        f"--size {options.size} --epochs {options.epochs} --variants {options.variants} "
+        f"--backbone {options.backbone} "
+        f"--frozen {options.frozen} {'--scratch ' * options.scratch}--seed {options.seed} "
+        f"--version {options.version}"
+    )

@@ -1,0 +1,265 @@
+"""What both training commands do alike: bank, cross-validation, final fit, network."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from inference.architectures import PooledClassifier, build
+from inference.evaluation.loaded import Loaded
+from inference.training.augment import Augmentation
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, from_imagenet, stem_length
+from inference.training.samples import FloatArray, Sample, Squares, list_sha256
+from inference.training.shipped.bank import StemBank
+from inference.training.shipped.crossval import Recipe, fit_fold, fit_once, out_of_fold, run_folder
+from inference.training.shipped.loop import Tail, Wanted, as_given
+from inference.training.shipped.options import Options, command_line
+
+BANKS = Path(".work/banks")
+_OF_BANK = ("size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed")
+"""What makes the maps of two runs the same, beside the images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Everything that is trained on, row by row, and what is held out."""
+
+    samples: list[Sample]
+    squares: Squares
+    targets: FloatArray
+    folds: NDArray[np.int64]
+    held_out: list[Sample]
+    """Not loaded here: measured after export, by the code that anyone can run again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A network trained on every fold, and what networks without each fold said of it."""
+
+    network: PooledClassifier
+    logits: FloatArray
+    """Out-of-fold logits (N, L)."""
+
+    disguised: FloatArray
+    """Out-of-fold logits (N, L) of the copies that `probe` makes."""
+
+    commit: str
+    """Commit of the code that trained."""
+
+
+def train(
+    material: Material,
+    keys: tuple[str, ...],
+    options: Options,
+    recipe: Recipe,
+    augmentation: Augmentation,
+    *,
+    wanted: Wanted = as_given,
+) -> Trained | None:
+    """Cross-validate, then fit on every row; None when only some fits were asked for.
+
+    Parameters
+    ----------
+    material : Material
+        Images, targets and folds.
+    keys : tuple of str
+        Labels, in the order of the network's output.
+    options : Options
+        The command line.
+    recipe : Recipe
+        Schedule and balance.
+    augmentation : Augmentation
+        Changes made to the images.
+    wanted : callable, optional
+        What the targets of images become by the way they were disguised.
+    """
+    run = _Run(material, keys, options, recipe, augmentation, wanted)
+    if options.fits:
+        for number in options.fits:
+            run.fold(number) if number < run.folds else run.everything()
+        return None
+    logits, disguised = run.out_of_fold()
+    trained = run.everything()
+    run.stages.load_state_dict(trained.stages.state_dict())
+    run.network.head.load_state_dict(trained.head.state_dict())
+    commit = (run.kept / "commit").read_text(encoding="utf-8")
+    return Trained(network=run.network.eval(), logits=logits, disguised=disguised, commit=commit)
+
+
+def cross_validate(
+    material: Material,
+    keys: tuple[str, ...],
+    options: Options,
+    recipe: Recipe,
+    augmentation: Augmentation,
+) -> FloatArray:
+    """Return out-of-fold logits (N, L), and fit nothing else; parameters as for `train`."""
+    run = _Run(material, keys, options, recipe, augmentation, as_given)
+    logits: FloatArray = run.out_of_fold()[0]
+    return logits
+
+
+class _Run:
+    """One recipe on one material: its network, its bank, its kept fits."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        material: Material,
+        keys: tuple[str, ...],
+        options: Options,
+        recipe: Recipe,
+        augmentation: Augmentation,
+        wanted: Wanted,
+    ) -> None:
+        self.network = _start(options, keys)
+        self._cut = stem_length(options.backbone, frozen=options.frozen, scratch=options.scratch)
+        whole = self._cut == len(self.network.features)
+        self.stages = nn.Identity() if whole else self.network.features[self._cut :]
+        self.folds = int(material.folds.max()) + 1
+        told = _told(options, keys, recipe, augmentation, material)
+        self.kept = run_folder(told)
+        paths = [str(sample.path) for sample in material.samples]
+        of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
+        self._bank_folder = BANKS / _digest(of_bank)
+        self._tail = Tail(self.stages, self.network.head)
+        self._material, self._options = material, options
+        self._recipe, self._augmentation, self._wanted = recipe, augmentation, wanted
+        self._bank: StemBank | None = None
+
+    def bank(self) -> StemBank:
+        """Return the maps that the fits draw from, made at the first call."""
+        if self._bank is None:
+            self._bank = StemBank(
+                self.network.features[: self._cut],
+                self._material.squares,
+                self._augmentation,
+                variants=self._options.variants,
+                seed=self._options.seed,
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
+                kept=self._bank_folder,
+            )
+        return self._bank
+
+    def fold(self, number: int) -> FloatArray:
+        """Return the logits (2, n, L) of one fold's rows."""
+        targets, folds = self._material.targets, self._material.folds
+        return fit_fold(
+            number,
+            self._tail,
+            self.bank,
+            targets,
+            folds,
+            self._recipe,
+            kept=self.kept,
+            wanted=self._wanted,
+        )
+
+    def out_of_fold(self) -> FloatArray:
+        """Return the logits (2, N, L) of every row that is in a fold."""
+        return out_of_fold(
+            self._tail,
+            self.bank,
+            self._material.targets,
+            self._material.folds,
+            self._recipe,
+            kept=self.kept,
+            wanted=self._wanted,
+        )
+
+    def everything(self) -> Tail:
+        """Return the tail that was fitted to every row."""
+        rows = np.arange(len(self._material.samples))
+        return fit_once(
+            self._tail,
+            self.bank,
+            self._material.targets,
+            rows,
+            self._recipe,
+            kept=self.kept,
+            wanted=self._wanted,
+        )
+
+
+def _start(options: Options, keys: tuple[str, ...]) -> PooledClassifier:
+    torch.manual_seed(options.seed)
+    if options.scratch:
+        return build(options.backbone, len(keys))
+    return from_imagenet(options.backbone, len(keys), options.data / "weights")
+
+
+def training_section(program: str, options: Options, recipe: Recipe, commit: str) -> dict[str, Any]:
+    """Return the manifest's ``training`` section."""
+    return {
+        "command": command_line(program, options),
+        "commit": commit,
+        "seed": options.seed,
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "backbone": f"{options.backbone}, {'random' if options.scratch else 'ImageNet'} weights",
+        "frozen_stages": stem_length(
+            options.backbone, frozen=options.frozen, scratch=options.scratch
+        ),
+        "recipe": asdict(recipe),
+    }
+
+
+def storage_difference(trained: Trained, stored: Loaded, squares: Squares) -> float:
+    """Return the largest change of a probability that float16 storage makes, on 64 images."""
+    exact = Loaded(manifest=stored.manifest, network=trained.network)
+    rows = np.linspace(0, len(squares) - 1, 64).astype(int)
+    first = exact.probabilities(exact.logits(squares.pixels[rows]))
+    second = stored.probabilities(stored.logits(squares.pixels[rows]))
+    return float(np.abs(first - second).max())
+
+
+def data_section(
+    options: Options, material: Material, sources: list[dict[str, str]]
+) -> dict[str, Any]:
+    """Return the manifest's ``data`` section: sources, terms and the list's sha256."""
+    used = [s for s in material.samples if s.source != "drawn"]
+    counts: dict[str, int] = {}
+    for sample in material.samples + material.held_out:
+        name = f"{sample.source}{' (held out)' if sample.held_out else ''}"
+        counts[name] = counts.get(name, 0) + 1
+    return {
+        "sources": sources,
+        "images": counts,
+        "training_list_sha256": list_sha256(options.data, used),
+        "training_list_form": "sorted lines of '<sha256 of the file>  <path in the data folder>'",
+    }
+
+
+def _digest(told: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _told(
+    options: Options,
+    keys: tuple[str, ...],
+    recipe: Recipe,
+    augmentation: Augmentation,
+    material: Material,
+) -> dict[str, Any]:
+    """Return what makes two runs the same; where they write and the threads do not count."""
+    told: dict[str, Any] = {
+        "size": options.size,
+        "variants": options.variants,
+        "seed": options.seed,
+        "backbone": options.backbone,
+        "frozen": options.frozen,
+        "scratch": options.scratch,
+        "keys": keys,
+        "images": len(material.samples),
+        "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
+        "recipe": asdict(recipe),
+        "augmentation": asdict(augmentation),
+    }
+    decoded: dict[str, Any] = json.loads(json.dumps(told))
+    return decoded

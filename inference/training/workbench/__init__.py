@@ -1,0 +1,1 @@
+"""Training on one's own images: task files, trainer, baselines, run folders."""

@@ -1,0 +1,290 @@
+"""A workbench run from a task to a run folder: data, network, baselines, predictions, model."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from audit.errors import InvalidConfiguration
+from inference.training.dataset import DataSet
+from inference.training.datasets import UnusableData, read
+from inference.training.datasets.splitting import SPLITS
+from inference.training.export import plain, round_as_stored
+from inference.training.provenance import code_commit
+from inference.training.samples import CACHE, FloatArray, Sample
+from inference.training.shipped.options import DEFAULT_DATA
+from inference.training.workbench.baselines import hog_features, svm_logits
+from inference.training.workbench.calibrated import Calibrated, calibrate
+from inference.training.workbench.device import Device, choose_device
+from inference.training.workbench.history import History
+from inference.training.workbench.kept import (
+    keep_predictions,
+    of_outputs,
+    output_classes,
+    output_targets,
+)
+from inference.training.workbench.model import Facts, write_model
+from inference.training.workbench.progress import Reporter
+from inference.training.workbench.scores import epoch_scores
+from inference.training.workbench.squares import squares_of
+from inference.training.workbench.starting import Start, start
+from inference.training.workbench.task import Optimiser, TrainingTask
+from inference.training.workbench.trainer import Part, Trainer, logits_of
+
+HOG_SVM, SMALL_CNN = "hog-svm", "small-cnn"
+BASELINES = (HOG_SVM, SMALL_CNN)
+_OURS = ("task.yaml", "run.json", "history*.csv", "predictions*.npz", "*.safetensors")
+_OUR_FOLDERS = ("model", "tensorboard", SMALL_CNN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a run was told besides its task."""
+
+    data: Path
+    out: Path
+    """The run folder."""
+
+    device: str = "auto"
+    fresh: bool = False
+    """Forget what an earlier run left in the folder."""
+
+    baselines: tuple[str, ...] = BASELINES
+    weights: Path | None = None
+    limit: int = 0
+    """Most images of each split, for a quick trial; 0: all."""
+
+    threads: int = 0
+    """Compute threads of the process; 0: as torch chooses."""
+
+    command: str = ""
+    """The command line, for the manifest."""
+
+    cache: Path = CACHE
+    """Where decoded images are kept."""
+
+
+class Run:
+    """One task on one data folder, in one run folder.
+
+    Parameters
+    ----------
+    task : TrainingTask
+    options : RunOptions
+    reporter : Reporter
+
+    Raises
+    ------
+    InvalidConfiguration
+        When the data, the device, the weights or the run folder cannot be used.
+    """
+
+    def __init__(self, task: TrainingTask, options: RunOptions, reporter: Reporter) -> None:
+        self._options, self._reporter = options, reporter
+        self._device = choose_device(options.device, task.precision, threads=options.threads)
+        self._data = _limited(read(task.data, options.data, name=task.name), options.limit)
+        self._task = task.model_copy(update={"classes": self._data.classes})
+        self._identity = _identity(self._task, self._data, self._device, options.weights)
+        self._parts = self._loaded()
+        _check_learnable(self._task, self._parts)
+        self._measured = (*self._data.part("val"), *self._data.part("test"))
+
+    def finish(self) -> dict[str, Any]:
+        """Train what is not trained yet, write the run folder, return its summary."""
+        folder = self._folder()
+        commit = json.loads((folder / "run.json").read_text())["commit"]
+        begun = self._start()
+        self._told(begun)
+        history = History(folder / "history.csv", self._reporter, folder / "tensorboard")
+        best = self._train(self._task, begun, folder, history)
+        round_as_stored(begun.network)
+        logits = self._answers(begun)
+        calibrated, scores = self._keep(folder / "predictions.npz", self._task.network, logits)
+        summary: dict[str, Any] = {"network": self._task.network, "best_epoch": best, **scores}
+        summary["baselines"] = {name: self._baseline(name, folder) for name in self._baselines()}
+        facts = Facts(
+            command=self._options.command,
+            commit=commit,
+            start=begun.told,
+            precision=self._device.precision_name,
+            device=self._device.name,
+            best_epoch=best,
+            epochs=len(history.rows),
+            metrics=plain({"measured_by": "dicom-node train", **summary}),
+            calibrated=calibrated,
+            validation=(logits["val"], self._parts["val"].targets),
+        )
+        write_model(folder / "model", self._task, self._data, begun.network, facts)
+        return {"task": self._task.name, "folder": str(folder), **plain(summary)}
+
+    def _loaded(self) -> dict[str, Part]:
+        parts: dict[str, Part] = {}
+        for split in SPLITS:
+            samples = self._data.part(split)
+            squares = squares_of(
+                self._data,
+                samples,
+                size=self._task.size,
+                reporter=self._reporter,
+                cache=self._options.cache,
+            )
+            parts[split] = Part(squares, output_targets(self._data, samples))
+        return parts
+
+    def _folder(self) -> Path:
+        """Return the run folder, made ready for this run and no other.
+
+        The commit of the code that began the run stays with it.
+        """
+        folder = self._options.out
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "run.json"
+        if self._options.fresh:
+            _forget(folder)
+        if file.exists() and json.loads(file.read_text())["identity"] != self._identity:
+            raise InvalidConfiguration(
+                [
+                    "the run folder holds a run of another task, data set or precision: take "
+                    "--fresh to forget it, or another --out"
+                ]
+            )
+        if not file.exists():
+            told = {"identity": self._identity, "commit": code_commit()}
+            text = yaml.safe_dump(self._task.document(), sort_keys=False, allow_unicode=True)
+            (folder / "task.yaml").write_text(text, encoding="utf-8")
+            file.write_text(json.dumps(told) + "\n", encoding="utf-8")
+        return folder
+
+    def _start(self) -> Start:
+        folders = [self._options.data / "weights", Path(DEFAULT_DATA) / "weights"]
+        outputs = len(output_classes(self._data.kind, self._data.classes))
+        return start(self._task, outputs, self._options.weights, folders)
+
+    def _told(self, begun: Start) -> None:
+        counts = ", ".join(f"{len(self._data.part(s))} {s}" for s in SPLITS)
+        self._reporter.line(f"{self._task.name}: {self._data.kind.value}, {counts} images")
+        self._reporter.line(
+            f"{self._task.network} on {self._device.name} in {self._device.precision_name}, "
+            f"starting weights: {begun.told}"
+        )
+
+    def _train(self, task: TrainingTask, begun: Start, folder: Path, history: History) -> int:
+        trainer = Trainer(
+            task,
+            begun.network,
+            pretrained=begun.pretrained,
+            train=self._parts["train"],
+            val=self._parts["val"],
+            folder=folder,
+            identity=self._identity,
+            device=self._device,
+            reporter=self._reporter,
+            history=history,
+        )
+        return trainer.run()
+
+    def _answers(self, begun: Start) -> dict[str, FloatArray]:
+        return {
+            split: logits_of(begun.network, self._parts[split].squares, self._device)
+            for split in ("val", "test")
+            if len(self._parts[split].squares)
+        }
+
+    def _keep(
+        self, file: Path, name: str, logits: dict[str, FloatArray]
+    ) -> tuple[Calibrated, dict[str, Any]]:
+        """Calibrate, write the predictions, and return the scores of each split."""
+        kind = self._data.kind
+        calibrated = calibrate(logits["val"], self._parts["val"].targets, kind)
+        said = calibrated.logits(np.concatenate(list(logits.values())))
+        keep_predictions(file, of_outputs(name, self._data, self._measured, said))
+        return calibrated, {
+            split: epoch_scores(calibrated.logits(own), self._parts[split].targets, kind)
+            for split, own in logits.items()
+        }
+
+    def _baselines(self) -> list[str]:
+        return [n for n in BASELINES if n in self._options.baselines]
+
+    def _baseline(self, name: str, folder: Path) -> dict[str, Any]:
+        self._reporter.line(f"baseline {name}")
+        logits = self._hog_svm() if name == HOG_SVM else self._small_cnn(folder / SMALL_CNN)
+        if name == SMALL_CNN:
+            shutil.copyfile(folder / SMALL_CNN / "history.csv", folder / f"history-{name}.csv")
+        return self._keep(folder / f"predictions-{name}.npz", name, logits)[1]
+
+    def _hog_svm(self) -> dict[str, FloatArray]:
+        measured = [s for s in ("val", "test") if len(self._parts[s].squares)]
+        features = {
+            split: hog_features(self._parts[split].squares, self._reporter)
+            for split in ("train", *measured)
+        }
+        learned, targets = features.pop("train"), self._parts["train"].targets
+        found = svm_logits(learned, targets, list(features.values()), seed=self._task.seed)
+        return dict(zip(features, found, strict=True))
+
+    def _small_cnn(self, folder: Path) -> dict[str, FloatArray]:
+        folder.mkdir(exist_ok=True)
+        changes = {
+            "network": "small_cnn",
+            "pretrained": False,
+            "frozen_stages": 0,
+            "optimiser": Optimiser(rate=2e-3, head_rate=2e-3),
+        }
+        task = self._task.model_copy(update=changes)
+        outputs = len(output_classes(self._data.kind, self._data.classes))
+        begun = start(task, outputs, None, [])
+        self._train(task, begun, folder, History(folder / "history.csv", self._reporter))
+        return self._answers(begun)
+
+
+def _limited(data: DataSet, limit: int) -> DataSet:
+    """Return at most `limit` images of each split, evenly along its list."""
+    if not limit:
+        return data
+    samples: list[Sample] = []
+    for split in SPLITS:
+        own = data.part(split)
+        rows = np.linspace(0, len(own) - 1, min(limit, len(own))).astype(int)
+        samples += [own[row] for row in rows]
+    return replace(data, samples=tuple(samples))
+
+
+def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
+    if len(parts["train"].squares) < 2 or not len(parts["val"].squares):
+        raise UnusableData(["training needs two training images and one validation image"])
+    measured = epoch_scores(np.zeros_like(parts["val"].targets), parts["val"].targets, task.kind)
+    if task.stopping.monitor == "auc" and np.isnan(measured["auc"]):
+        raise UnusableData(
+            [
+                "the validation images show no class both present and absent: `stopping.monitor` "
+                "cannot be auc"
+            ]
+        )
+
+
+def _identity(task: TrainingTask, data: DataSet, device: Device, weights: Path | None) -> str:
+    """Return a digest of everything that decides the result, the code apart."""
+    told: Sequence[Any] = [
+        task.document(),
+        device.precision_name,
+        str(weights),
+        [[str(s.path), s.split, s.group, s.targets] for s in data.samples],
+        [[(data.root / s.path).stat().st_size] for s in data.samples],
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _forget(folder: Path) -> None:
+    """Remove what a run leaves, and nothing else."""
+    for pattern in _OURS:
+        for file in folder.glob(pattern):
+            file.unlink()
+    for name in _OUR_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
