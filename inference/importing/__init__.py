@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, turned into model folders of ours."""
