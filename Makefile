@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 XRAY_DATA ?= ../shared/data
 
-.PHONY: install demo test check full lint models bench bench-accession pictures clean
+.PHONY: install demo test check full lint models models-ablation bench bench-accession pictures clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,18 +33,20 @@ check: lint              ## the fast loop, under two minutes: no whole nodes, pe
 full: lint               ## everything: peers are required, not skipped
 	REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-models: install          ## retrain both shipped models from the real images (hours, resumable)
+models: install          ## retrain both shipped models from the real images (resumable)
 	$(BIN)/pip install --quiet --editable '.[train]'
-	$(BIN)/python -m inference.training.shipped.bodypart --data $(XRAY_DATA) --out inference/models/bodypart \
-	    --size 224 --epochs 5 --variants 5 --version 0.3.0
-	$(BIN)/python -m inference.training.shipped.chest --data $(XRAY_DATA) --out inference/models/chest-findings \
-	    --size 224 --epochs 5 --variants 3 --frozen 14 --version 0.2.0
+	$(BIN)/python -m inference.training.shipped.bodypart --data $(XRAY_DATA) --frozen 4
+	$(BIN)/python -m inference.training.shipped.chest --data $(XRAY_DATA) --frozen 11
+
+models-ablation: install ## what helps the chest model: one change at a time, cross-validated
+	$(BIN)/pip install --quiet --editable '.[train]'
+	$(BIN)/python -m inference.training.shipped.ablation --data $(XRAY_DATA) --variants 2
 
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive
 	$(BIN)/python -m tests.bench.bench_report
 
-bench-accession: install ## misfiled images found and put right, by cross-validation; needs `make models` once
+bench-accession: install ## misfiled images found and put right, by cross-validation
 	$(BIN)/pip install --quiet --editable '.[train]'
 	$(BIN)/python -m tests.bench.bench_accession --data $(XRAY_DATA)
 

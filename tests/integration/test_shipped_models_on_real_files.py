@@ -35,14 +35,16 @@ def analysed(service, name):
 def test_the_shipped_models_form_a_route(service):
     service.check_models(BOTH)
 
-    assert {identity.task for identity in service.identities()} == set(Task)
+    assert {identity.task for identity in service.identities()} == {
+        Task.BODY_PART,
+        Task.CHEST_FINDINGS,
+    }
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "siim_chest_PA.dcm",
-        "siim_chest_PA_fakeMONO1.dcm",
         "WG04_RG1_JLSN.dcm",
         "udacity_nih_test1.dcm",
         "fodicom_CR-MONO1-10-chest_noext",
@@ -55,6 +57,14 @@ def test_a_frontal_chest_is_seen_as_one_and_read_for_findings(service, name):
     assert most_probable.key in ("Chest", "FrontalChest")
     assert findings.outcome is Outcome.PREDICTED
     assert len(findings.labels) == len(service.manifest("chest-findings").labels)
+
+
+def test_a_chest_whose_photometric_interpretation_lies_is_not_read_for_findings(service):
+    body_part, findings = analysed(service, "siim_chest_PA_fakeMONO1.dcm").predictions
+
+    assert body_part.label("Chest").probability > 0.5
+    assert body_part.label("Inverted").probability > 0.9
+    assert (findings.outcome, findings.reason_code) == (Outcome.SKIPPED, "gate.inverted")
 
 
 @pytest.mark.parametrize("name", ["ddh_pelvis_115.dcm", "WG04_RG3_RLE.dcm", "WG04_RG2_J2KR.dcm"])

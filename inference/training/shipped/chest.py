@@ -126,7 +126,7 @@ def gather(options: Options, mix: Mix) -> Material:
 def main() -> None:
     """Cross-validate, fit on the train split, write the model folder, score the eval split."""
     options = parse_options(
-        "chest", model="chest-findings", size=288, epochs=8, variants=8, version="1.0.0"
+        "chest", model="chest-findings", size=288, epochs=6, variants=6, version="0.3.0"
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
