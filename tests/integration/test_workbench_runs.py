@@ -30,6 +30,8 @@ from inference.training.workbench.task import read_task
 from tests.builders import chest_radiograph, part10_bytes
 from tests.data import data_dir
 
+pytestmark = pytest.mark.slow
+
 QUIET = Reporter(quiet=True)
 SMALL = {"network": "small_cnn", "pretrained": False, "size": 32, "epochs": 2, "batch": 8}
 SMALL |= {"head_epochs": 0, "frozen_stages": 0, "precision": "float32"}

@@ -11,6 +11,8 @@ from PIL import Image
 from dicom_node.cli.main import main
 from tests.models import model_folder
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("captum", reason="of the extra `train`")
 
 

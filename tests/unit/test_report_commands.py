@@ -21,6 +21,8 @@ from inference.training.workbench.task import read_task
 from tests.models import SIZE, model_folder
 from tests.predictions import drawn_predictions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:

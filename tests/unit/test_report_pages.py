@@ -19,6 +19,8 @@ from inference.training.dataset import DataSet, TaskKind
 from inference.training.samples import Sample
 from tests.predictions import drawn_predictions
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script>\"&' $x_1$"
 HISTORY = {"epoch": [1.0, 2.0], "train_loss": [1.0, 0.5], "val_auc": [0.6, 0.7], "rate": [1.0, 0.0]}
 
