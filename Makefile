@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 XRAY_DATA ?= ../shared/data
 
-.PHONY: install demo test check full lint models models-ablation bench bench-accession pictures clean
+.PHONY: install demo test check full lint models models-ablation bench bench-inference bench-accession pictures clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ models-ablation: install ## what helps the chest model: one change at a time, cr
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive
 	$(BIN)/python -m tests.bench.bench_report
+
+bench-inference: install ## images seen and explained a second, beside the naive recipe, in one run
+	$(BIN)/python -m tests.bench.bench_inference
 
 bench-accession: install ## misfiled images found and put right, by cross-validation
 	$(BIN)/pip install --quiet --editable '.[train]'
