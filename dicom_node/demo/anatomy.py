@@ -255,7 +255,7 @@ PHANTOMS = {
     for phantom in (
         Phantom("CHEST", "PA", "Chest", chest, Field(0.08, 0.1, 0.85, 0.9), ("L", "F")),
         Phantom("HAND", "PA", "Hand", hand, Field(0.0, 0.0, 1.0, 0.8), ("L", "F")),
-        Phantom("KNEE", "AP", "Knee", knee, Field(0.2, 0.02, 0.8, 0.76), ("L", "F")),
+        Phantom("KNEE", "AP", "Knee", knee, Field(0.0, -0.1, 0.8, 1.1), ("L", "F")),
         Phantom("ANKLE", "LL", "Ankle", ankle, Field(0.1, 0.05, 0.95, 0.95), ("A", "F")),
     )
 }
