@@ -20,6 +20,7 @@ from inference.registry import SHIPPED, load_model
 from inference.types import Task
 from tests.checkpoints import chexnet, densenet, saved, torchxrayvision
 
+pytestmark = pytest.mark.slow
 PROVENANCE = Provenance(file_name="weights.pt", sha256="0" * 64, imported_on=date(2026, 1, 2))
 
 
