@@ -24,7 +24,7 @@ from storage.session import Database
 from storage.states import JobKind
 from storage.work import WorkEngine
 from tests.accessions import TABLE
-from tests.contract.test_reconcile_orders import LABELS, MODEL, NOW, Bench, order
+from tests.reconciling import LABELS, MODEL, NOW, Bench, order
 
 
 class Desk(Bench):

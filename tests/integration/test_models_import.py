@@ -172,7 +172,10 @@ def test_an_imported_model_is_listed_and_runs_in_the_node(
 
     gate = {"name": "gatekeeper", "task": "body_part"}
     model_folder(
-        tmp_path / "models", **gate, labels=[label("FrontalChest", role="region")], head_bias=[9.0]
+        tmp_path / "models",
+        **gate,
+        labels=[label(key, role="auxiliary") for key in ("FrontalChest", "Inverted", "Turned")],
+        head_bias=[9.0, -9.0, -9.0],
     )
     service = InferenceService(
         Registry.load([tmp_path / "models"], shipped=None),

@@ -1,6 +1,7 @@
 """A run from images to a run folder, as ``dicom-node train`` makes it."""
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
@@ -93,7 +94,8 @@ def test_a_run_folder_holds_task_history_predictions_and_model(pneumonia):
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     assert set(result["baselines"]) == {"hog-svm", "small-cnn"}
     assert result["baselines"]["hog-svm"]["test"]["auc"] == 1.0
-    assert any((folder / "tensorboard").iterdir())
+    if importlib.util.find_spec("tensorboard"):
+        assert any((folder / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("name", ["", "-hog-svm", "-small-cnn"])

@@ -49,7 +49,7 @@ NOT_SENT = {
 }
 """What does not reach the node, and what dcmsend says of it: no Part 10 file; not an image."""
 
-WITH_EFFUSION = ("00004387_000.jpg", "00011984_000.jpg")
+WITH_EFFUSION = ("00022837_005.jpg", "00012628_000.jpg")
 """Of patients whom no training saw, and far above the operating point."""
 
 

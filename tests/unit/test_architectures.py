@@ -34,7 +34,8 @@ def test_one_forward_gives_logits_and_non_negative_maps(name: str) -> None:
     with torch.no_grad():
         logits, maps = model(torch.rand(2, 3, 64, 64))
     assert logits.shape == (2, 5)
-    assert maps.shape == (2, model.head.in_features, 2, 2)
+    assert maps.shape[:2] == (2, model.head.in_features)
+    assert maps.shape[2] == maps.shape[3] >= 2
     assert float(maps.min()) >= 0.0
 
 

@@ -22,7 +22,12 @@ def test_an_accession_shows_who_told_its_order_in_which_message_and_when() -> No
         received_at=TOLD,
     )
     found = Gathered(
-        accessions=(), images=(), orders={"k": (order,)}, accession_rows={}, by_instance={}
+        accessions=(),
+        images=(),
+        orders={"k": (order,)},
+        accession_rows={},
+        by_instance={},
+        waiting_keys=frozenset(),
     )
     verdict = AccessionVerdict(
         accession=AccessionRef(key="k", accession_number="A1"),
