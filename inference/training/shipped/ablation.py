@@ -45,12 +45,12 @@ VARIANTS = (
     Variant(name="no teacher", mix={"teacher": 0.0}),
     Variant(name="teacher's probabilities alone, where they exist", mix={"teacher": 1.0}),
     Variant(name="without the 64-pixel images", mix={"small": False}),
-    Variant(name="consistency on unlabelled UNIFESP chests", schedule={"consistency": 1.0}),
     Variant(name="EfficientNet-Lite0, last 5 of 18 stages trained",
             options={"backbone": "efficientnet_lite0", "frozen": 13}),
     Variant(name="as shipped: 288 px, last 8 of 19 stages, 6 copies, 6 epochs",
             options={"size": 288, "frozen": 11, "variants": 6, "epochs": 6},
             mix={"unlabelled": False}),
+    Variant(name="consistency on unlabelled UNIFESP chests", schedule={"consistency": 1.0}),
     Variant(name="DenseNet-121 from random weights (none at hand), 112 px",
             options={"backbone": "densenet121", "scratch": True, "size": 112}),
 )  # fmt: skip
@@ -80,7 +80,7 @@ def main() -> None:
         )
         rows.append({"variant": variant.name, "images": found["images"], **found["mean"]})
         print(json.dumps(rows[-1]), flush=True)
-    OUT.write_text(_page(rows), encoding="utf-8")
+        OUT.write_text(_page(rows), encoding="utf-8")
 
 
 def _recipe(variant: Variant, options: Options) -> Recipe:
@@ -108,6 +108,9 @@ def _page(rows: list[dict[str, Any]]) -> str:
         low, high = row["difference_95"]
         against = f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f})" if low < high else ""
         lines.append(f"| {row['variant']} | {row['ours']:.3f} | {against} |")
+    missing = [variant.name for variant in VARIANTS[len(rows) :]]
+    if missing:
+        lines += ["", f"Not run to the end: {'; '.join(missing)}."]
     return "\n".join(lines) + "\n"
 
 
