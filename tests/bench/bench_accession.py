@@ -146,7 +146,7 @@ def labelled_images(
     if tuple(str(sample.path) for sample in samples) != kept.paths:
         raise SystemExit("the kept logits are of other images: `make models` writes them anew")
     targets = target_matrix(samples, BODYPART_KEYS)
-    logits = kept.as_columns(BODYPART_KEYS)
+    logits = kept.logits
     images = []
     known = np.isfinite(logits).all(axis=1)
     for fold in np.unique(kept.folds[known]):

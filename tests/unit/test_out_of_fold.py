@@ -21,18 +21,3 @@ def test_what_is_kept_is_what_is_loaded(tmp_path: Path) -> None:
     assert (found.paths, found.weights_sha256) == (kept.paths, kept.weights_sha256)
     assert np.array_equal(found.logits, kept.logits)
     assert np.array_equal(found.folds, kept.folds)
-
-
-def test_logits_are_found_by_label_and_one_that_the_network_lacks_is_absent(
-    tmp_path: Path,
-) -> None:
-    logits = np.array([[1.0, 2.0], [np.nan, np.nan]], dtype=np.float32)
-    kept = outoffold.OutOfFold(
-        logits=logits, paths=("a", "b"), folds=np.array([0, 1]), weights_sha256="", keys=("X", "Y")
-    )
-    outoffold.keep(kept, tmp_path / "kept.npz")
-
-    found = outoffold.load(tmp_path / "kept.npz").as_columns(("Y", "New", "X"))
-
-    assert found[0].tolist() == [2.0, outoffold.ABSENT_LOGIT, 1.0]
-    assert np.isnan(found[1]).all()

@@ -40,7 +40,7 @@ from inference.training.folds import balance, group_folds
 from inference.training.losses import one_of, positive_weights, sigmoid_loss
 from inference.training.samples import Squares
 from inference.training.shipped.bank import StemBank
-from inference.training.shipped.crossval import Recipe, out_of_fold
+from inference.training.shipped.crossval import Fits, Recipe
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
 from inference.training.shipped.loop import Schedule, Tail, fit, predict
 from inference.training.shipped.sources_bodypart import disguised_targets, region_targets
@@ -101,10 +101,13 @@ def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) ->
     bank, tail = bank_and_tail(squares, tmp_path)
     recipe = Recipe(schedule=Schedule(epochs=1, batch=4))
     folds = np.arange(12) % 3
-    first = out_of_fold(tail, lambda: bank, targets, folds, recipe, kept=tmp_path)
+    fits = Fits(
+        tail=tail, bank=lambda: bank, targets=targets, folds=folds, recipe=recipe, kept=tmp_path
+    )
+    first = fits.out_of_fold()
     assert not np.isnan(first).any()
     np.save(tmp_path / "fold0.npy", np.full((2, 4, 1), 7.0, dtype=np.float32))
-    again = out_of_fold(tail, lambda: bank, targets, folds, recipe, kept=tmp_path)
+    again = fits.out_of_fold()
     assert (again[:, folds == 0] == 7.0).all()
     np.testing.assert_array_equal(again[:, folds != 0], first[:, folds != 0])
 

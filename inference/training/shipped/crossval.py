@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from inference.training.folds import balance
 from inference.training.losses import Objective, one_of, positive_weights, sigmoid_loss
+from inference.training.provenance import code_commit
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.loop import Schedule, Tail, Wanted, as_given, fit, predict
@@ -55,18 +55,8 @@ def run_folder(options: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "options.json").write_text(text + "\n", encoding="utf-8")
     if not (folder / "commit").exists():
-        (folder / "commit").write_text(_code_commit(), encoding="utf-8")
+        (folder / "commit").write_text(code_commit(), encoding="utf-8")
     return folder
-
-
-def _code_commit() -> str:
-    result = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.stdout.strip() or "unknown"
 
 
 def objective_of(recipe: Recipe, targets: FloatArray) -> Objective:
@@ -90,96 +80,74 @@ def objective_of(recipe: Recipe, targets: FloatArray) -> Objective:
     return objective
 
 
-def fit_rows(
-    tail: Tail,
-    bank: StemBank,
-    targets: FloatArray,
-    rows: NDArray[np.int64],
-    recipe: Recipe,
-    *,
-    label: str,
-    wanted: Wanted = as_given,
-    after_epoch: Callable[[int, Tail], None] | None = None,
-) -> Tail:
-    """Return `tail` trained on `rows`, with weights taken from these rows alone."""
-    weights = np.ones(len(targets))
-    weights[rows] = balance(targets[rows], most=recipe.balance_most)
-    return fit(
-        tail,
-        bank,
-        targets,
-        rows,
-        schedule=recipe.schedule,
-        weights=weights,
-        objective=objective_of(recipe, targets[rows]),
-        wanted=wanted,
-        seed=recipe.seed,
-        label=label,
-        after_epoch=after_epoch,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fits:
+    """The fits of one recipe, each kept under `kept`, so that a stopped run goes on."""
 
+    tail: Tail
+    """Starting weights."""
 
-def out_of_fold(
-    tail: Tail,
-    bank: Callable[[], StemBank],
-    targets: FloatArray,
-    folds: NDArray[np.int64],
-    recipe: Recipe,
-    *,
-    kept: Path,
-    wanted: Wanted = as_given,
-) -> FloatArray:
-    """Return logits (2, N, L) of networks that did not see the row or its group.
+    bank: Callable[[], StemBank]
+    """Called only when a fit is missing."""
 
-    The first are of the images as they are, the second of their disguised copies (`probe`).
-    `bank` is called only when a fold is missing under `kept`.
-    """
-    logits = np.full((2, *targets.shape), np.nan, dtype=np.float32)
-    for fold in range(int(folds.max()) + 1):
-        logits[:, folds == fold] = fit_fold(
-            fold, tail, bank, targets, folds, recipe, kept=kept, wanted=wanted
+    targets: FloatArray
+    """Shape (N, L), NaN where unknown."""
+
+    folds: NDArray[np.int64]
+    """Shape (N,); rows of `NO_FOLD` are learned from in every fold and scored in none."""
+
+    recipe: Recipe
+    kept: Path
+    wanted: Wanted = as_given
+
+    @property
+    def count(self) -> int:
+        """The number of folds."""
+        return int(self.folds.max()) + 1
+
+    def out_of_fold(self) -> FloatArray:
+        """Return logits (2, N, L) of networks that did not see the row or its group.
+
+        The first are of the images as they are, the second of their disguised copies (`probe`).
+        """
+        logits = np.full((2, *self.targets.shape), np.nan, dtype=np.float32)
+        for number in range(self.count):
+            logits[:, self.folds == number] = self.fold(number)
+        return logits
+
+    def fold(self, number: int) -> FloatArray:
+        """Return the logits (2, n, L) of one fold's rows."""
+        file = self.kept / f"fold{number}.npy"
+        if not file.exists():
+            trained = self._fit(np.flatnonzero(self.folds != number), f"fold {number}")
+            views, test = (self.bank().clean, self.bank().disguised), self.folds == number
+            np.save(file, np.stack([predict(trained, view[test]) for view in views]))
+        logits: FloatArray = np.load(file)
+        return logits
+
+    def everything(self) -> Tail:
+        """Return the tail that was fitted to every row."""
+        file = self.kept / "final.safetensors"
+        if file.exists():
+            self.tail.load_state_dict(load_file(file))
+            return self.tail.eval()
+        trained = self._fit(np.arange(len(self.targets)), "all rows")
+        save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
+        return trained
+
+    def _fit(self, rows: NDArray[np.int64], label: str) -> Tail:
+        """Return the tail trained on `rows`, with weights taken from these rows alone."""
+        weights = np.ones(len(self.targets))
+        weights[rows] = balance(self.targets[rows], most=self.recipe.balance_most)
+        return fit(
+            self.tail,
+            self.bank(),
+            self.targets,
+            rows,
+            schedule=self.recipe.schedule,
+            weights=weights,
+            objective=objective_of(self.recipe, self.targets[rows]),
+            wanted=self.wanted,
+            seed=self.recipe.seed,
+            label=label,
         )
-    return logits
-
-
-def fit_fold(  # noqa: PLR0917
-    fold: int,
-    tail: Tail,
-    bank: Callable[[], StemBank],
-    targets: FloatArray,
-    folds: NDArray[np.int64],
-    recipe: Recipe,
-    *,
-    kept: Path,
-    wanted: Wanted = as_given,
-) -> FloatArray:
-    """Return the logits (2, n, L) of one fold's rows, kept under `kept`."""
-    file = kept / f"fold{fold}.npy"
-    if not file.exists():
-        test, rows = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        label = f"fold {fold}"
-        trained = fit_rows(tail, bank(), targets, rows, recipe, label=label, wanted=wanted)
-        views = (bank().clean, bank().disguised)
-        np.save(file, np.stack([predict(trained, view[test]) for view in views]))
-    logits: FloatArray = np.load(file)
-    return logits
-
-
-def fit_once(
-    tail: Tail,
-    bank: Callable[[], StemBank],
-    targets: FloatArray,
-    rows: NDArray[np.int64],
-    recipe: Recipe,
-    *,
-    kept: Path,
-    wanted: Wanted = as_given,
-) -> Tail:
-    """Return the tail trained on every row of `rows`, kept under `kept`."""
-    file = kept / "final.safetensors"
-    if file.exists():
-        tail.load_state_dict(load_file(file))
-        return tail.eval()
-    trained = fit_rows(tail, bank(), targets, rows, recipe, label="all rows", wanted=wanted)
-    save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
-    return trained

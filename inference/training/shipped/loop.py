@@ -72,7 +72,6 @@ def fit(
     wanted: Wanted = as_given,
     seed: int,
     label: str,
-    after_epoch: Callable[[int, Tail], None] | None = None,
 ) -> Tail:
     """Train a copy of `tail` on `rows` of the bank and return its averaged weights.
 
@@ -98,8 +97,6 @@ def fit(
         Seed of drawing and dropout.
     label : str
         Printed before the progress.
-    after_epoch : callable, optional
-        Called with the epoch's number and the averaged weights so far.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -139,8 +136,6 @@ def fit(
             f"{seconds:.0f} s",
             flush=True,
         )
-        if after_epoch is not None:
-            after_epoch(epoch, averaged)
     return averaged
 
 

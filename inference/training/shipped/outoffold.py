@@ -3,17 +3,13 @@
 The body part training writes this file; a copy of the shipped model's lies in the tests.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.training.shipped.labels import BODYPART_KEYS
-
 OUT_OF_FOLD = Path(".work/out-of-fold/bodypart.npz")
-ABSENT_LOGIT = -12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +17,7 @@ class OutOfFold:
     """Logits of training images, each by a network that saw neither it nor its group."""
 
     logits: NDArray[np.float32]
-    """Shape (N, L), columns as `keys`."""
+    """Shape (N, L), columns as `BODYPART_KEYS`."""
 
     paths: tuple[str, ...]
     """Of the images, relative to the data folder."""
@@ -29,19 +25,6 @@ class OutOfFold:
     folds: NDArray[np.int64]
     weights_sha256: str
     """Of the network that was fitted to all of them; empty where that is not known."""
-
-    keys: tuple[str, ...] = BODYPART_KEYS
-    """Labels of the network."""
-
-    def as_columns(self, keys: Sequence[str]) -> NDArray[np.float32]:
-        """Return the logits, shape (N, len(keys)); a label that the network lacks is absent."""
-        column = {key: number for number, key in enumerate(self.keys)}
-        absent = np.where(np.isfinite(self.logits[:, :1]), ABSENT_LOGIT, np.nan)
-        found = [
-            self.logits[:, [column[key]]] if key in column else absent.astype(np.float32)
-            for key in keys
-        ]
-        return np.concatenate(found, axis=1)
 
 
 def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
@@ -53,7 +36,6 @@ def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
         paths=np.array(found.paths),
         folds=found.folds,
         weights_sha256=np.array(found.weights_sha256),
-        keys=np.array(found.keys),
     )
 
 
@@ -71,5 +53,4 @@ def load(file: Path = OUT_OF_FOLD) -> OutOfFold:
             paths=tuple(str(path) for path in stored["paths"]),
             folds=stored["folds"],
             weights_sha256=str(stored["weights_sha256"]),
-            keys=tuple(str(key) for key in stored["keys"]),
         )

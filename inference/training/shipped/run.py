@@ -1,5 +1,6 @@
 """What both training commands do alike: bank, cross-validation, final fit, network."""
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, from_imagenet, stem_length
 from inference.training.samples import FloatArray, Sample, Squares, list_sha256
 from inference.training.shipped.bank import StemBank
-from inference.training.shipped.crossval import Recipe, fit_fold, fit_once, out_of_fold, run_folder
+from inference.training.shipped.crossval import Fits, Recipe, run_folder
 from inference.training.shipped.loop import Tail, Wanted, as_given
 from inference.training.shipped.options import Options, command_line
 
@@ -80,17 +81,17 @@ def train(
     wanted : callable, optional
         What the targets of images become by the way they were disguised.
     """
-    run = _Run(material, keys, options, recipe, augmentation, wanted)
+    network = _start(options, keys)
+    fits = _fits(network, material, keys, options, recipe, augmentation, wanted)
     if options.fits:
         for number in options.fits:
-            run.fold(number) if number < run.folds else run.everything()
+            fits.fold(number) if number < fits.count else fits.everything()
         return None
-    logits, disguised = run.out_of_fold()
-    trained = run.everything()
-    run.stages.load_state_dict(trained.stages.state_dict())
-    run.network.head.load_state_dict(trained.head.state_dict())
-    commit = (run.kept / "commit").read_text(encoding="utf-8")
-    return Trained(network=run.network.eval(), logits=logits, disguised=disguised, commit=commit)
+    logits, disguised = fits.out_of_fold()
+    trained = fits.everything()
+    fits.tail.load_state_dict(trained.state_dict())
+    commit = (fits.kept / "commit").read_text(encoding="utf-8")
+    return Trained(network=network.eval(), logits=logits, disguised=disguised, commit=commit)
 
 
 def cross_validate(
@@ -101,91 +102,50 @@ def cross_validate(
     augmentation: Augmentation,
 ) -> FloatArray:
     """Return out-of-fold logits (N, L), and fit nothing else; parameters as for `train`."""
-    run = _Run(material, keys, options, recipe, augmentation, as_given)
-    logits: FloatArray = run.out_of_fold()[0]
+    network = _start(options, keys)
+    fits = _fits(network, material, keys, options, recipe, augmentation, as_given)
+    logits: FloatArray = fits.out_of_fold()[0]
     return logits
 
 
-class _Run:
-    """One recipe on one material: its network, its bank, its kept fits."""
+def _fits(  # noqa: PLR0917
+    network: PooledClassifier,
+    material: Material,
+    keys: tuple[str, ...],
+    options: Options,
+    recipe: Recipe,
+    augmentation: Augmentation,
+    wanted: Wanted,
+) -> Fits:
+    """Return the fits of `network`, whose features and head they share."""
+    cut = stem_length(options.backbone, frozen=options.frozen, scratch=options.scratch)
+    stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
+    told = _told(options, keys, recipe, augmentation, material)
+    paths = [str(sample.path) for sample in material.samples]
+    of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
 
-    def __init__(  # noqa: PLR0917
-        self,
-        material: Material,
-        keys: tuple[str, ...],
-        options: Options,
-        recipe: Recipe,
-        augmentation: Augmentation,
-        wanted: Wanted,
-    ) -> None:
-        self.network = _start(options, keys)
-        self._cut = stem_length(options.backbone, frozen=options.frozen, scratch=options.scratch)
-        whole = self._cut == len(self.network.features)
-        self.stages = nn.Identity() if whole else self.network.features[self._cut :]
-        self.folds = int(material.folds.max()) + 1
-        told = _told(options, keys, recipe, augmentation, material)
-        self.kept = run_folder(told)
-        paths = [str(sample.path) for sample in material.samples]
-        of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
-        self._bank_folder = BANKS / _digest(of_bank)
-        self._tail = Tail(self.stages, self.network.head)
-        self._material, self._options = material, options
-        self._recipe, self._augmentation, self._wanted = recipe, augmentation, wanted
-        self._bank: StemBank | None = None
-
-    def bank(self) -> StemBank:
-        """Return the maps that the fits draw from, made at the first call."""
-        if self._bank is None:
-            self._bank = StemBank(
-                self.network.features[: self._cut],
-                self._material.squares,
-                self._augmentation,
-                variants=self._options.variants,
-                seed=self._options.seed,
-                mean=IMAGENET_MEAN,
-                std=IMAGENET_STD,
-                kept=self._bank_folder,
-            )
-        return self._bank
-
-    def fold(self, number: int) -> FloatArray:
-        """Return the logits (2, n, L) of one fold's rows."""
-        targets, folds = self._material.targets, self._material.folds
-        return fit_fold(
-            number,
-            self._tail,
-            self.bank,
-            targets,
-            folds,
-            self._recipe,
-            kept=self.kept,
-            wanted=self._wanted,
+    @functools.cache
+    def bank() -> StemBank:
+        return StemBank(
+            network.features[:cut],
+            material.squares,
+            augmentation,
+            variants=options.variants,
+            seed=options.seed,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            kept=BANKS / _digest(of_bank),
         )
 
-    def out_of_fold(self) -> FloatArray:
-        """Return the logits (2, N, L) of every row that is in a fold."""
-        return out_of_fold(
-            self._tail,
-            self.bank,
-            self._material.targets,
-            self._material.folds,
-            self._recipe,
-            kept=self.kept,
-            wanted=self._wanted,
-        )
-
-    def everything(self) -> Tail:
-        """Return the tail that was fitted to every row."""
-        rows = np.arange(len(self._material.samples))
-        return fit_once(
-            self._tail,
-            self.bank,
-            self._material.targets,
-            rows,
-            self._recipe,
-            kept=self.kept,
-            wanted=self._wanted,
-        )
+    return Fits(
+        tail=Tail(stages, network.head),
+        bank=bank,
+        targets=material.targets,
+        folds=material.folds,
+        recipe=recipe,
+        kept=run_folder(told),
+        wanted=wanted,
+    )
 
 
 def _start(options: Options, keys: tuple[str, ...]) -> PooledClassifier:
