@@ -12,9 +12,9 @@ import torch
 from audit.errors import InvalidConfiguration
 from inference.architectures import build
 from inference.training.dataset import TaskKind
+from inference.training.device import Device, choose_device
 from inference.training.samples import Squares
 from inference.training.workbench.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from inference.training.workbench.device import Device, choose_device
 from inference.training.workbench.history import History
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.scores import epoch_scores

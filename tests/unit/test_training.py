@@ -35,6 +35,7 @@ from inference.preprocess import network_input
 from inference.training.augment import Augmentation, Disguise, augment, probe, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import fit_calibration
+from inference.training.device import Device
 from inference.training.export import plain, write_weights
 from inference.training.folds import balance, group_folds
 from inference.training.losses import one_of, positive_weights, sigmoid_loss
@@ -49,6 +50,9 @@ from inference.training.shipped.synthetic import synthetic_squares
 ROOT = Path(__file__).parents[2]
 MODELS = [ROOT / "inference/models/bodypart", ROOT / "inference/models/chest-findings"]
 DATA = Path(os.environ.get("XRAY_DATA", ROOT.parent / "shared" / "data"))
+
+
+FLOAT32 = Device("cpu", torch.float32)
 
 
 def bright_and_dark(count: int, size: int = 32) -> tuple[Squares, np.ndarray]:
@@ -89,6 +93,7 @@ def test_a_few_steps_learn_bright_from_dark(tmp_path: Path) -> None:
         schedule=schedule,
         weights=np.ones(32),
         objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
+        device=FLOAT32,
         seed=1,
         label="test",
     )
@@ -124,6 +129,7 @@ def test_same_seed_gives_same_weights(tmp_path: Path) -> None:
             schedule=Schedule(epochs=2, batch=4),
             weights=np.ones(8),
             objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
+            device=FLOAT32,
             seed=4,
             label="test",
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inference.training.augment import Disguise
+from inference.training.device import Device
 from inference.training.losses import Objective
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
@@ -69,6 +70,7 @@ def fit(
     schedule: Schedule,
     weights: NDArray[np.float64],
     objective: Objective,
+    device: Device,
     wanted: Wanted = as_given,
     seed: int,
     label: str,
@@ -91,6 +93,8 @@ def fit(
         How often each image is drawn, relative to the others.
     objective : callable
         The loss of logits (N, L) against targets (N, L).
+    device : Device
+        The arithmetic of the forward pass, on the CPU.
     wanted : callable, optional
         What the targets of images become by the way they were disguised.
     seed : int
@@ -118,12 +122,14 @@ def fit(
             _set_rates(optimiser, schedule, epoch + step / batches)
             drawn = random.choice(rows, schedule.batch, p=share)
             maps, changes = bank.train(drawn, random)
-            with torch.autocast("cpu", torch.bfloat16):
+            with device.autocast():
                 logits = learner(maps.to(memory_format=torch.channels_last))
             loss = objective(logits.float(), torch.from_numpy(wanted(targets[drawn], changes)))
             if schedule.consistency and len(unlabelled):
                 some = random.choice(unlabelled, schedule.batch // 4)
-                loss = loss + schedule.consistency * disagreement(learner, bank, some, random)
+                loss = loss + schedule.consistency * disagreement(
+                    learner, bank, some, random, device
+                )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -140,7 +146,11 @@ def fit(
 
 
 def disagreement(
-    learner: Tail, bank: StemBank, rows: NDArray[np.int64], random: np.random.Generator
+    learner: Tail,
+    bank: StemBank,
+    rows: NDArray[np.int64],
+    random: np.random.Generator,
+    device: Device,
 ) -> Tensor:
     """Return the mean squared difference of the probabilities of two copies of each row.
 
@@ -148,7 +158,7 @@ def disagreement(
     2017).
     """
     one, other = (bank.train(rows, random)[0] for _ in range(2))
-    with torch.autocast("cpu", torch.bfloat16):
+    with device.autocast():
         found = learner(one.to(memory_format=torch.channels_last))
         with torch.no_grad():
             aim = learner(other.to(memory_format=torch.channels_last))

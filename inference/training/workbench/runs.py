@@ -15,13 +15,13 @@ from audit.errors import InvalidConfiguration
 from inference.training.dataset import DataSet
 from inference.training.datasets import UnusableData, read
 from inference.training.datasets.splitting import SPLITS
+from inference.training.device import Device, choose_device
 from inference.training.export import plain, round_as_stored
 from inference.training.provenance import code_commit
 from inference.training.samples import CACHE, FloatArray, Sample
 from inference.training.shipped.options import DEFAULT_DATA
 from inference.training.workbench.baselines import hog_features, svm_logits
 from inference.training.workbench.calibrated import Calibrated, calibrate
-from inference.training.workbench.device import Device, choose_device
 from inference.training.workbench.history import History
 from inference.training.workbench.kept import (
     keep_predictions,

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from inference.architectures import PooledClassifier
 from inference.training.augment import augment, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.device import Device
 from inference.training.folds import balance
 from inference.training.samples import FloatArray, Squares
 from inference.training.workbench.checkpoints import (
@@ -32,7 +33,6 @@ from inference.training.workbench.checkpoints import (
     under,
     write_checkpoint,
 )
-from inference.training.workbench.device import Device
 from inference.training.workbench.history import History
 from inference.training.workbench.objective import objective_of, rate_factor
 from inference.training.workbench.progress import Reporter
