@@ -39,12 +39,12 @@ models models-ablation: export MALLOC_TRIM_THRESHOLD_ = 8589934592
 
 models: install          ## retrain both shipped models from the real images (resumable)
 	$(BIN)/pip install --quiet --editable '.[train]'
-	$(BIN)/python -m inference.training.shipped.bodypart --data $(XRAY_DATA) --frozen 4
-	$(BIN)/python -m inference.training.shipped.chest --data $(XRAY_DATA) --frozen 11
+	$(BIN)/python -m inference.training.shipped.bodypart --data $(XRAY_DATA)
+	$(BIN)/python -m inference.training.shipped.chest --data $(XRAY_DATA)
 
 models-ablation: install ## what helps the chest model: one change at a time, cross-validated
 	$(BIN)/pip install --quiet --editable '.[train]'
-	$(BIN)/python -m inference.training.shipped.ablation --data $(XRAY_DATA) --variants 2
+	$(BIN)/python -m inference.training.shipped.ablation --data $(XRAY_DATA) --variants 2 --variants 2
 
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive

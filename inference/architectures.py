@@ -1,24 +1,33 @@
 """The networks that a ``model.yaml`` may name, all with one shape of answer.
 
-Every network here ends in feature maps after a ReLU, global average pooling and one
+Every network here ends in feature maps after an activation, global average pooling and one
 linear layer. For that form Grad-CAM has a closed form that needs no backward pass: the map
 of label l is ``relu(sum over c of head.weight[l, c] * maps[:, c])``, up to the constant
 1/(h*w) that scaling the map to [0, 1] removes (`closed_form_cam`). The maps must be taken
-*after* the last ReLU: DenseNet's last batch norm has its ReLU outside ``features`` in
+*after* the last activation: DenseNet's last batch norm has its ReLU outside ``features`` in
 torchvision, and before it the closed form does not hold.
+
+Several of them side by side are a network of the same form: a name like
+``mobilenet_v2+efficientnet_lite0`` lays the maps of its members over one another, and one
+linear layer reads them all. The closed form holds for each member's maps by itself.
 
 Constructors never download anything: weights come from the model folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from inference.efficientnet_lite import CHANNELS, efficientnet_lite0
+from inference.mobilenet_v3 import CHANNELS as V3_CHANNELS
+from inference.mobilenet_v3 import mobilenet_v3_small
 from inference.small_cnn import CHANNELS as SMALL_CHANNELS
 from inference.small_cnn import small_cnn
 from inference.torchvision_compat import torchvision_models
+
+BESIDE = "+"
+"""Between the names of the members of one network."""
 
 
 class PooledClassifier(nn.Module):
@@ -27,7 +36,7 @@ class PooledClassifier(nn.Module):
     Parameters
     ----------
     features : nn.Sequential
-        From images (N, 3, H, W) to non-negative maps (N, C, h, w).
+        From images (N, 3, H, W) to maps (N, C, h, w).
     channels : int
         C, the number of maps.
     outputs : int
@@ -49,6 +58,18 @@ class PooledClassifier(nn.Module):
         """Return the logits (N, L) of feature maps (N, C, h, w)."""
         logits: Tensor = self.head(self.dropout(maps.mean(dim=(2, 3))))
         return logits
+
+
+class SideBySide(nn.Module):
+    """The maps of several feature extractors of one stride, in the order of the members."""
+
+    def __init__(self, members: Sequence[nn.Sequential]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the maps (N, sum of C, h, w) of images (N, 3, H, W)."""
+        return torch.cat([member(images) for member in self.members], dim=1)
 
 
 def closed_form_cam(head: nn.Linear, maps: Tensor) -> Tensor:
@@ -78,7 +99,7 @@ def build(name: str, outputs: int) -> PooledClassifier:
     Parameters
     ----------
     name : str
-        One of `ARCHITECTURES`.
+        One of `ARCHITECTURES`, or several joined by ``+``.
     outputs : int
         Number of labels.
 
@@ -87,10 +108,34 @@ def build(name: str, outputs: int) -> PooledClassifier:
     KeyError
         When no network of that name is known.
     """
-    if name not in ARCHITECTURES:
+    names = name.split(BESIDE)
+    if not set(names) <= set(ARCHITECTURES):
         raise KeyError(f"no architecture of that name; known: {', '.join(sorted(ARCHITECTURES))}")
-    features, channels = ARCHITECTURES[name]()
+    members = [ARCHITECTURES[each]() for each in names]
+    features, channels = members[0]
+    if len(members) > 1:
+        features = nn.Sequential(SideBySide([member for member, _ in members]))
+        channels = sum(count for _, count in members)
     return PooledClassifier(features, channels=channels, outputs=outputs)
+
+
+def averaged(members: Sequence[PooledClassifier]) -> PooledClassifier:
+    """Return trained networks with the same labels as one, whose logits are the mean of theirs.
+
+    It is what `build` makes of their names joined by ``+``, and keeps their features.
+    """
+    if len(members) == 1:
+        return members[0]
+    heads = [member.head for member in members]
+    joined = PooledClassifier(
+        nn.Sequential(SideBySide([member.features for member in members])),
+        channels=sum(head.in_features for head in heads),
+        outputs=heads[0].out_features,
+    )
+    with torch.no_grad():
+        joined.head.weight.copy_(torch.cat([head.weight for head in heads], dim=1) / len(heads))
+        joined.head.bias.copy_(torch.stack([head.bias for head in heads]).mean(dim=0))
+    return joined.eval()
 
 
 def _mobilenet_v2() -> tuple[nn.Sequential, int]:
@@ -112,6 +157,10 @@ def _efficientnet_lite0() -> tuple[nn.Sequential, int]:
     return efficientnet_lite0(), CHANNELS
 
 
+def _mobilenet_v3_small() -> tuple[nn.Sequential, int]:
+    return mobilenet_v3_small(), V3_CHANNELS
+
+
 def _small_cnn() -> tuple[nn.Sequential, int]:
     return small_cnn(), SMALL_CHANNELS
 
@@ -120,6 +169,7 @@ ARCHITECTURES: dict[str, Callable[[], tuple[nn.Sequential, int]]] = {
     "mobilenet_v2": _mobilenet_v2,
     "densenet121": _densenet121,
     "efficientnet_lite0": _efficientnet_lite0,
+    "mobilenet_v3_small": _mobilenet_v3_small,
     "resnet18": _resnet18,
     "small_cnn": _small_cnn,
 }

@@ -1,23 +1,15 @@
-"""Start a network from an ImageNet backbone that lies in the data folder."""
+"""Start a network from a trained backbone that lies in the data folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from inference.architectures import PooledClassifier, build
 from inference.efficientnet_lite import stored_names
-
-STEM = {"mobilenet_v2": 7, "efficientnet_lite0": 6}
-"""Leading feature stages kept frozen: what they see in a photo, they see in a radiograph."""
-
-TERMS = {
-    "mobilenet_v2": "MIT / BSD-3-Clause (torchvision)",
-    "efficientnet_lite0": "Apache-2.0 (TensorFlow, efficientnet_lite_pytorch)",
-}
-"""Terms of the ImageNet weights, as their source states them."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,29 +17,41 @@ _LITE_MEAN, _LITE_STD = 127 / 255, 128 / 255
 """What the EfficientNet-Lite weights were trained with, every channel alike."""
 
 
-def stem_length(name: str, *, frozen: int, scratch: bool) -> int:
-    """Return how many leading stages stay as they are; `frozen` of 0 means the usual cut."""
-    return 0 if scratch else frozen or STEM[name]
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """Trained features that a network may start from."""
+
+    file: str
+    """In the folder of the weights, in its source's layout."""
+
+    learned_from: str
+    terms: str
+    """Of the weights, as their source states them."""
+
+    load: Callable[[nn.Sequential, Path], None]
+    """Puts the file's weights into the features, for input with ImageNet's mean and std."""
 
 
-def from_imagenet(name: str, outputs: int, weights: Path) -> PooledClassifier:
-    """Return `name` with the ImageNet features and a fresh head, for ImageNet's mean and std.
+def pretrained(name: str, outputs: int, weights: Path) -> PooledClassifier:
+    """Return `name` with trained features and a fresh head, for ImageNet's mean and std.
 
     Parameters
     ----------
     name : str
-        A key of `STEM`.
+        A key of `BACKBONES`.
     outputs : int
         Number of labels.
     weights : Path
-        Folder that holds ``<name>_imagenet.safetensors``, in its source's layout.
+        Folder that holds the backbone's file.
     """
     network = build(name, outputs)
-    _LAYOUTS[name](network.features, load_file(weights / f"{name}_imagenet.safetensors"))
+    backbone = BACKBONES[name]
+    backbone.load(network.features, weights / backbone.file)
     return network
 
 
-def _torchvision(features: nn.Sequential, stored: Mapping[str, Tensor]) -> None:
+def _torchvision(features: nn.Sequential, file: Path) -> None:
+    stored = load_file(file)
     features.load_state_dict(
         {
             key.removeprefix("features."): value
@@ -57,12 +61,13 @@ def _torchvision(features: nn.Sequential, stored: Mapping[str, Tensor]) -> None:
     )
 
 
-def _efficientnet_lite(features: nn.Sequential, stored: Mapping[str, Tensor]) -> None:
+def _efficientnet_lite(features: nn.Sequential, file: Path) -> None:
     """Load by order; fold the change of normalisation into the first convolution.
 
     The shift goes into the running mean behind it, which is exact but at the border, where
     the padding stands for another grey.
     """
+    stored = load_file(file)
     stem, shift = "_conv_stem.weight", (torch.tensor(IMAGENET_MEAN) - _LITE_MEAN) / _LITE_STD
     folded = dict(stored)
     folded[stem] = stored[stem] * (torch.tensor(IMAGENET_STD) / _LITE_STD)[None, :, None, None]
@@ -75,7 +80,46 @@ def _efficientnet_lite(features: nn.Sequential, stored: Mapping[str, Tensor]) ->
         layer.load_state_dict({key: folded[f"{name}.{key}"] for key in layer.state_dict()})
 
 
-_LAYOUTS: dict[str, Callable[[nn.Sequential, Mapping[str, Tensor]], None]] = {
-    "mobilenet_v2": _torchvision,
-    "efficientnet_lite0": _efficientnet_lite,
+def _onnx_convolutions(features: nn.Sequential, file: Path) -> None:
+    """Load the convolutions of an ONNX graph, in its order.
+
+    Its input is one grey channel, normalised like ImageNet's first, which is the only one that
+    the stem then looks at.
+    """
+    import onnx  # noqa: PLC0415 - of the extra `train` only
+
+    graph = onnx.load(file).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    tensors = [
+        [torch.tensor(stored[name]) for name in node.input if name in stored]
+        for node in graph.node
+        if node.op_type == "Conv"
+    ]
+    layers = [module for module in features.modules() if isinstance(module, nn.Conv2d)]
+    stem = torch.zeros_like(layers[0].weight)
+    stem[:, :1] = tensors[0][0]
+    tensors[0][0] = stem
+    for layer, (weight, bias) in zip(layers, tensors, strict=True):
+        layer.load_state_dict({"weight": weight, "bias": bias})
+
+
+BACKBONES = {
+    "mobilenet_v2": Backbone(
+        "mobilenet_v2_imagenet.safetensors",
+        "ImageNet",
+        "MIT / BSD-3-Clause (torchvision)",
+        _torchvision,
+    ),
+    "efficientnet_lite0": Backbone(
+        "efficientnet_lite0_imagenet.safetensors",
+        "ImageNet",
+        "Apache-2.0 (TensorFlow, efficientnet_lite_pytorch)",
+        _efficientnet_lite,
+    ),
+    "mobilenet_v3_small": Backbone(
+        "nih15_mobilenetv3s_dequant_fp32.onnx",
+        "ChestX-ray14, images with at most one finding",
+        "MIT, as its page says",
+        _onnx_convolutions,
+    ),
 }

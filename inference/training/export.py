@@ -13,14 +13,14 @@ from inference.manifest import ModelManifest, read_manifest
 
 LICENCE_RESEARCH = (
     "Weights: research use only, because most of the training images come without a stated "
-    "licence (see data.sources). ImageNet backbone: {backbone_terms}. The code that trained "
-    "them is Apache-2.0. Not a medical device."
+    "licence (see data.sources). Weights they started from: {backbone_terms}. The code that "
+    "trained them is Apache-2.0. Not a medical device."
 )
 LICENCE_NIH = (
     "Weights: free use with attribution to the NIH Clinical Center, as the images they were "
-    "trained on (Wang et al., ChestX-ray8, CVPR 2017). ImageNet backbone: {backbone_terms}; "
-    "teacher: BSD-3-Clause. The code that trained them is Apache-2.0. For research; not a "
-    "medical device."
+    "trained on (Wang et al., ChestX-ray8, CVPR 2017). Weights they started from: "
+    "{backbone_terms}; teacher: BSD-3-Clause. The code that trained them is Apache-2.0. "
+    "For research; not a medical device."
 )
 
 

@@ -50,7 +50,7 @@ def test_features_of_another_network_are_refused(tmp_path):
         start(task(), 2, tmp_path / "other.safetensors", [])
     with pytest.raises(InvalidConfiguration, match="is no safetensors file"):
         start(task(), 2, tmp_path / "none.safetensors", [])
-    with pytest.raises(InvalidConfiguration, match=r"no small_cnn_imagenet\.safetensors there"):
+    with pytest.raises(InvalidConfiguration, match="no backbone of small_cnn is known"):
         start(task(), 2, tmp_path, [])
 
 

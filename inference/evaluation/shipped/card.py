@@ -65,12 +65,19 @@ def _facts(manifest: ModelManifest) -> str:
         ("Input", f"{spec.size} x {spec.size}, recipe {spec.preprocessing}"),
         ("Weights", f"sha256 `{manifest.weights_sha256}`"),
         ("Storage", f"matrices as float16: probabilities differ by {changed} at most"),
-        ("Start", f"{training['backbone']}; first {training['frozen_stages']} stages frozen"),
-        ("Trained", f"{training['date']}, seed {training['seed']}, code `{training['commit']}`"),
+        *(("Member", _member(member)) for member in training["members"]),
+        ("Trained", f"{training['date']}, seed {training['seed']}"),
         ("Command", f"`{training['command']}`"),
         ("Licence", manifest.licence),
     ]
     return table(("", ""), rows)
+
+
+def _member(member: dict[str, Any]) -> str:
+    return (
+        f"{member['network']}, from weights of {member['weights_from']}; first "
+        f"{member['frozen_stages']} stages frozen; code `{member['commit']}`"
+    )
 
 
 def _data(data: dict[str, Any]) -> str:

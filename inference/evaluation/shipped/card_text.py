@@ -43,6 +43,9 @@ LIMITS = {
             "- The held-out images are harder than the training images: about a quarter of them "
             "show no finding, against about half of the training images, so a finding must mostly "
             "be told from other findings. That explains much of the step from cross-validation.",
+            "- Wherever images with at most one finding count (all held-out images, the operating "
+            "points, the subgroups, the comparison), a public classifier that one member started "
+            "from may have seen them: those numbers flatter by an unknown amount.",
             "- The images are not a natural sample: findings are more frequent here than in a "
             "hospital, so calibrated probabilities read too high in ordinary use, and predictive "
             "values do not carry over.",

@@ -123,15 +123,29 @@ def confusion(probabilities: FloatArray, targets: NDArray[np.float32]) -> dict[s
 
 
 def chest_held_out(model: Loaded, data: Path) -> dict[str, Any]:
-    """Return what the chest model scores on the eval split of NIH ChestX-ray14."""
+    """Return what the chest model scores on the eval split of NIH ChestX-ray14.
+
+    ``unseen`` holds the scores on the images with several findings: the only ones of which it
+    is certain that not even the weights a member started from have seen them.
+    """
     samples, probabilities = held_out_chests(model, data)
-    found = finding_scores(probabilities, samples, [label.key for label in model.manifest.labels])
+    keys = [label.key for label in model.manifest.labels]
+    found = finding_scores(probabilities, samples, keys)
+    unseen = several_findings(samples)
+    rows = [sample for sample, use in zip(samples, unseen, strict=True) if use]
+    found["unseen"] = finding_scores(probabilities[unseen], rows, keys)
     for column, label in enumerate(model.manifest.labels):
         if label.operating_point is not None:
             present = np.array([sample.targets[label.key] >= 0.5 for sample in samples])
             decided = probabilities[:, column] >= label.operating_point.present_at
             found["findings"][label.key] |= _at_point(decided, present)
     return found
+
+
+def several_findings(samples: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Return which images (N,) show more than one finding."""
+    shown: NDArray[np.bool_] = (target_matrix(samples, FINDING_KEYS) >= 0.5).sum(axis=1) > 1
+    return shown
 
 
 def held_out_chests(model: Loaded, data: Path) -> tuple[list[Sample], FloatArray]:

@@ -18,7 +18,7 @@ from inference.training.samples import target_matrix
 from inference.training.shipped.chest import AUGMENTATION, Mix, chest_recipe, gather
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import FINDING_KEYS
-from inference.training.shipped.options import Options, parse_options
+from inference.training.shipped.options import Member, Options, parse_options
 from inference.training.shipped.run import cross_validate
 from inference.training.shipped.sources_chest import chest_samples
 
@@ -46,22 +46,28 @@ VARIANTS = (
     Variant(name="teacher's probabilities alone, where they exist", mix={"teacher": 1.0}),
     Variant(name="without the 64-pixel images", mix={"small": False}),
     Variant(name="EfficientNet-Lite0, last 5 of 18 stages trained",
-            options={"backbone": "efficientnet_lite0", "frozen": 13}),
-    Variant(name="as shipped: 288 px, last 8 of 19 stages, 6 copies, 6 epochs",
-            options={"size": 288, "frozen": 11, "variants": 6, "epochs": 6},
+            options={"members": (Member("efficientnet_lite0", 13),)}),
+    Variant(name="288 px, last 8 of 19 stages, 6 copies, 6 epochs (0.3.0)",
+            options={"size": 288, "members": (Member("mobilenet_v2", 11),), "variants": 6,
+                     "epochs": 6},
             mix={"unlabelled": False}),
     Variant(name="consistency on unlabelled UNIFESP chests", schedule={"consistency": 1.0}),
     Variant(name="DenseNet-121 from random weights (none at hand), 112 px",
-            options={"backbone": "densenet121", "scratch": True, "size": 112}),
+            options={"members": (Member("densenet121", 0),), "scratch": True, "size": 112}),
 )  # fmt: skip
 
 
 def main() -> None:
     """Fit every variant and write the table."""
     base = parse_options(
-        "ablation", model="chest-findings", size=224, epochs=5, variants=3, version="0.0.0"
+        "ablation",
+        model="chest-findings",
+        members="mobilenet_v2:14",
+        size=224,
+        epochs=5,
+        variants=3,
+        version="0.0.0",
     )
-    base = replace(base, frozen=14)
     truth_of = {s.path: s for s in chest_samples(base.data)}
     rows: list[dict[str, Any]] = []
     first: NDArray[np.float32] | None = None

@@ -13,7 +13,7 @@ from inference.evaluation.shipped.heldout import bodypart_held_out
 from inference.manifest import InputSpec, Label, ModelManifest, OperatingPoint
 from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation, probe
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, TERMS
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
 from inference.training.folds import group_folds
@@ -43,6 +43,7 @@ from inference.training.shipped.run import (
     Trained,
     data_section,
     storage_difference,
+    terms_of_backbones,
     train,
     training_section,
 )
@@ -102,7 +103,13 @@ def gather(options: Options) -> Material:
 def main() -> None:
     """Cross-validate, fit on everything that is not held out, and write the model folder."""
     options = parse_options(
-        "bodypart", model="bodypart", size=224, epochs=10, variants=8, version="0.4.0"
+        "bodypart",
+        model="bodypart",
+        members="mobilenet_v2:7,efficientnet_lite0:6",
+        size=224,
+        epochs=6,
+        variants=6,
+        version="0.5.0",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
@@ -132,9 +139,9 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         name="bodypart",
         version=options.version,
         task=Task.BODY_PART,
-        architecture=options.backbone,
+        architecture=options.architecture,
         description="Which body regions a radiograph shows, or that it is none of ours.",
-        licence=LICENCE_RESEARCH.format(backbone_terms=TERMS[options.backbone]),
+        licence=LICENCE_RESEARCH.format(backbone_terms=terms_of_backbones(options)),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -151,7 +158,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
                 disguised_section(calibration(trained.disguised), targets, told, points)
             ),
         },
-        training=plain(training_section("bodypart", options, recipe, trained.commit)),
+        training=plain(training_section("bodypart", options, recipe, trained)),
         weights_sha256=write_weights(options.out, trained.network),
     )
     write_manifest(options.out, manifest)

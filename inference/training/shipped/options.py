@@ -7,9 +7,21 @@ from pathlib import Path
 
 import torch
 
-from inference.architectures import ARCHITECTURES
+from inference.architectures import ARCHITECTURES, BESIDE
 
 DEFAULT_DATA = "../shared/data"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of the networks that are trained alone and answer together."""
+
+    backbone: str
+    frozen: int
+    """Leading feature stages that stay as they are."""
+
+    def __str__(self) -> str:
+        return f"{self.backbone}:{self.frozen}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,18 +34,30 @@ class Options:
     size: int
     epochs: int
     variants: int
-    backbone: str
-    frozen: int
+    members: tuple[Member, ...]
     scratch: bool
     seed: int
     threads: int
     version: str
     fits: tuple[int, ...]
-    """Only these fits (the number of folds means the one on every image); empty for all."""
+    """Only these fits of each member (the number of folds means the one on every image); empty
+    for all."""
+
+    @property
+    def architecture(self) -> str:
+        """The name of the network that the members make together."""
+        return BESIDE.join(member.backbone for member in self.members)
 
 
 def parse_options(
-    program: str, *, model: str, size: int, epochs: int, variants: int, version: str
+    program: str,
+    *,
+    model: str,
+    members: str,
+    size: int,
+    epochs: int,
+    variants: int,
+    version: str,
 ) -> Options:
     """Read the command line; the arguments here are the model's defaults."""
     parser = argparse.ArgumentParser(prog=f"python -m inference.training.shipped.{program}")
@@ -44,9 +68,13 @@ def parse_options(
     parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
-    parser.add_argument("--backbone", default="mobilenet_v2", choices=sorted(ARCHITECTURES))
     parser.add_argument(
-        "--frozen", type=int, default=0, help="leading stages kept as they are; 0: the usual cut"
+        "--members",
+        type=_members,
+        default=members,
+        metavar="NAME:N,...",
+        help=f"networks that are trained alone and answer together, each with the number of its "
+        f"leading stages that stay as they are (default {members})",
     )
     parser.add_argument(
         "--scratch", action="store_true", help="start from random weights, nothing frozen"
@@ -72,7 +100,18 @@ def command_line(program: str, options: Options) -> str:
     return (
         f"python -m inference.training.shipped.{program} --data {DEFAULT_DATA} "
         f"--size {options.size} --epochs {options.epochs} --variants {options.variants} "
-        f"--backbone {options.backbone} "
-        f"--frozen {options.frozen} {'--scratch ' * options.scratch}--seed {options.seed} "
+        f"--members {','.join(map(str, options.members))} "
+        f"{'--scratch ' * options.scratch}--seed {options.seed} "
         f"--version {options.version}"
     )
+
+
+def _members(text: str) -> tuple[Member, ...]:
+    members = []
+    for part in text.split(","):
+        name, _, frozen = part.partition(":")
+        if name not in ARCHITECTURES or not frozen.isdecimal():
+            known = ", ".join(sorted(ARCHITECTURES))
+            raise argparse.ArgumentTypeError(f"{part!r} is not NAME:N with NAME of {known}")
+        members.append(Member(name, int(frozen)))
+    return tuple(members)

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from inference.architectures import PooledClassifier, build
+from inference.architectures import PooledClassifier, averaged, build
 from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD, from_imagenet, stem_length
+from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, pretrained
 from inference.training.samples import FloatArray, Sample, Squares, list_sha256
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe, run_folder
 from inference.training.shipped.loop import Tail, Wanted, as_given
-from inference.training.shipped.options import Options, command_line
+from inference.training.shipped.options import Member, Options, command_line
 
 BANKS = Path(".work/banks")
 _OF_BANK = ("size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed")
@@ -40,7 +40,7 @@ class Material:
     """Not loaded here: measured after export, by the code that anyone can run again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Trained:
     """A network trained on every fold, and what networks without each fold said of it."""
 
@@ -51,8 +51,11 @@ class Trained:
     disguised: FloatArray
     """Out-of-fold logits (N, L) of the copies that `probe` makes."""
 
-    commit: str
-    """Commit of the code that trained."""
+    commits: tuple[str, ...]
+    """Commit of the code that trained each member."""
+
+    members: tuple["Trained", ...] = ()
+    """Those it was joined from."""
 
 
 def train(
@@ -65,6 +68,8 @@ def train(
     wanted: Wanted = as_given,
 ) -> Trained | None:
     """Cross-validate, then fit on every row; None when only some fits were asked for.
+
+    Each member learns alone; together they answer with the mean of their logits.
 
     Parameters
     ----------
@@ -81,17 +86,30 @@ def train(
     wanted : callable, optional
         What the targets of images become by the way they were disguised.
     """
-    network = _start(options, keys)
-    fits = _fits(network, material, keys, options, recipe, augmentation, wanted)
-    if options.fits:
-        for number in options.fits:
-            fits.fold(number) if number < fits.count else fits.everything()
-        return None
-    logits, disguised = fits.out_of_fold()
-    trained = fits.everything()
-    fits.tail.load_state_dict(trained.state_dict())
-    commit = (fits.kept / "commit").read_text(encoding="utf-8")
-    return Trained(network=network.eval(), logits=logits, disguised=disguised, commit=commit)
+    fitted = []
+    for member in options.members:
+        network = _start(member, options, keys)
+        fits = _fits(network, member, material, keys, options, recipe, augmentation, wanted)
+        if options.fits:
+            for number in options.fits:
+                fits.fold(number) if number < fits.count else fits.everything()
+            continue
+        logits, disguised = fits.out_of_fold()
+        fits.tail.load_state_dict(fits.everything().state_dict())
+        commit = (fits.kept / "commit").read_text(encoding="utf-8")
+        fitted.append(Trained(network.eval(), logits, disguised, (commit,)))
+    return _together(fitted) if fitted else None
+
+
+def _together(members: list[Trained]) -> Trained:
+    """Return the members as one network, whose logits are the mean of theirs."""
+    return Trained(
+        network=averaged([member.network for member in members]),
+        logits=np.mean([member.logits for member in members], axis=0),
+        disguised=np.mean([member.disguised for member in members], axis=0),
+        commits=tuple(commit for member in members for commit in member.commits),
+        members=tuple(members),
+    )
 
 
 def cross_validate(
@@ -102,14 +120,18 @@ def cross_validate(
     augmentation: Augmentation,
 ) -> FloatArray:
     """Return out-of-fold logits (N, L), and fit nothing else; parameters as for `train`."""
-    network = _start(options, keys)
-    fits = _fits(network, material, keys, options, recipe, augmentation, as_given)
-    logits: FloatArray = fits.out_of_fold()[0]
+    found = []
+    for member in options.members:
+        network = _start(member, options, keys)
+        fits = _fits(network, member, material, keys, options, recipe, augmentation, as_given)
+        found.append(fits.out_of_fold()[0])
+    logits: FloatArray = np.mean(found, axis=0)
     return logits
 
 
 def _fits(  # noqa: PLR0917
     network: PooledClassifier,
+    member: Member,
     material: Material,
     keys: tuple[str, ...],
     options: Options,
@@ -118,9 +140,9 @@ def _fits(  # noqa: PLR0917
     wanted: Wanted,
 ) -> Fits:
     """Return the fits of `network`, whose features and head they share."""
-    cut = stem_length(options.backbone, frozen=options.frozen, scratch=options.scratch)
+    cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
-    told = _told(options, keys, recipe, augmentation, material)
+    told = _told(member, options, keys, recipe, augmentation, material)
     paths = [str(sample.path) for sample in material.samples]
     of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
 
@@ -148,26 +170,43 @@ def _fits(  # noqa: PLR0917
     )
 
 
-def _start(options: Options, keys: tuple[str, ...]) -> PooledClassifier:
+def _start(member: Member, options: Options, keys: tuple[str, ...]) -> PooledClassifier:
     torch.manual_seed(options.seed)
     if options.scratch:
-        return build(options.backbone, len(keys))
-    return from_imagenet(options.backbone, len(keys), options.data / "weights")
+        return build(member.backbone, len(keys))
+    return pretrained(member.backbone, len(keys), options.data / "weights")
 
 
-def training_section(program: str, options: Options, recipe: Recipe, commit: str) -> dict[str, Any]:
+def training_section(
+    program: str, options: Options, recipe: Recipe, trained: Trained
+) -> dict[str, Any]:
     """Return the manifest's ``training`` section."""
     return {
         "command": command_line(program, options),
-        "commit": commit,
         "seed": options.seed,
         "date": datetime.now(tz=UTC).date().isoformat(),
-        "backbone": f"{options.backbone}, {'random' if options.scratch else 'ImageNet'} weights",
-        "frozen_stages": stem_length(
-            options.backbone, frozen=options.frozen, scratch=options.scratch
-        ),
+        "members": [
+            {
+                "network": member.backbone,
+                "weights_from": "random"
+                if options.scratch
+                else BACKBONES[member.backbone].learned_from,
+                "frozen_stages": member.frozen,
+                "commit": commit,
+            }
+            for member, commit in zip(options.members, trained.commits, strict=True)
+        ],
         "recipe": asdict(recipe),
     }
+
+
+def terms_of_backbones(options: Options) -> str:
+    """Return the terms of the weights that the members started from."""
+    return "; ".join(
+        f"{member.backbone} ({BACKBONES[member.backbone].learned_from}): "
+        f"{BACKBONES[member.backbone].terms}"
+        for member in options.members
+    )
 
 
 def storage_difference(trained: Trained, stored: Loaded, squares: Squares) -> float:
@@ -200,7 +239,8 @@ def _digest(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _told(
+def _told(  # noqa: PLR0917
+    member: Member,
     options: Options,
     keys: tuple[str, ...],
     recipe: Recipe,
@@ -212,8 +252,8 @@ def _told(
         "size": options.size,
         "variants": options.variants,
         "seed": options.seed,
-        "backbone": options.backbone,
-        "frozen": options.frozen,
+        "backbone": member.backbone,
+        "frozen": member.frozen,
         "scratch": options.scratch,
         "keys": keys,
         "images": len(material.samples),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import PooledClassifier, build
-from inference.training.backbones import STEM, from_imagenet
+from inference.training.backbones import BACKBONES, pretrained
 from inference.training.workbench.task import TrainingTask
 
 
@@ -34,9 +34,9 @@ def start(task: TrainingTask, outputs: int, weights: Path | None, folders: list[
         Number of outputs.
     weights : Path, optional
         A model folder's ``weights.safetensors`` of the same network (its features are taken,
-        not its head), or a folder that holds ``<network>_imagenet.safetensors``.
+        not its head), or a folder that holds the network's file of `BACKBONES`.
     folders : list of Path
-        Where the ImageNet file may lie when `weights` is not given.
+        Where that file may lie when `weights` is not given.
 
     Raises
     ------
@@ -51,14 +51,16 @@ def start(task: TrainingTask, outputs: int, weights: Path | None, folders: list[
         _load_features(network, weights)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         return Start(network, pretrained=True, told=f"features of a file, sha256 {digest}")
-    named = f"{task.network}_imagenet.safetensors"
+    backbone = BACKBONES.get(task.network)
     for folder in [weights] if weights is not None else folders:
-        if task.network in STEM and (folder / named).is_file():
-            network = from_imagenet(task.network, outputs, folder)
-            digest = hashlib.sha256((folder / named).read_bytes()).hexdigest()
-            return Start(network, pretrained=True, told=f"ImageNet, sha256 {digest}")
+        if backbone is not None and (folder / backbone.file).is_file():
+            network = pretrained(task.network, outputs, folder)
+            digest = hashlib.sha256((folder / backbone.file).read_bytes()).hexdigest()
+            told = f"{backbone.learned_from}, sha256 {digest}"
+            return Start(network, pretrained=True, told=told)
     if weights is not None:
-        raise InvalidConfiguration([f"--weights: no {named} there, and no such file"])
+        wanted = f"{backbone.file} there" if backbone else f"backbone of {task.network} is known"
+        raise InvalidConfiguration([f"--weights: no {wanted}, and no such file"])
     return Start(build(task.network, outputs), pretrained=False, told="random: no others at hand")
 
 
