@@ -70,7 +70,7 @@ def parse_options(
     parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
     parser.add_argument(
         "--members",
-        type=_members,
+        type=members_of,
         default=members,
         metavar="NAME:N,...",
         help=f"networks that are trained alone and answer together, each with the number of its "
@@ -106,7 +106,14 @@ def command_line(program: str, options: Options) -> str:
     )
 
 
-def _members(text: str) -> tuple[Member, ...]:
+def members_of(text: str) -> tuple[Member, ...]:
+    """Return the members that ``NAME:N,NAME:N`` names.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        When a name is no architecture, or N no number of stages.
+    """
     members = []
     for part in text.split(","):
         name, _, frozen = part.partition(":")

@@ -98,10 +98,10 @@ def train(
         fits.tail.load_state_dict(fits.everything().state_dict())
         commit = (fits.kept / "commit").read_text(encoding="utf-8")
         fitted.append(Trained(network.eval(), logits, disguised, (commit,)))
-    return _together(fitted) if fitted else None
+    return together(fitted) if fitted else None
 
 
-def _together(members: list[Trained]) -> Trained:
+def together(members: list[Trained]) -> Trained:
     """Return the members as one network, whose logits are the mean of theirs."""
     return Trained(
         network=averaged([member.network for member in members]),
