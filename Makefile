@@ -33,10 +33,6 @@ check: lint              ## the fast loop, under two minutes: no whole nodes, pe
 full: lint               ## everything: peers are required, not skipped
 	REQUIRE_PEERS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# Keep freed memory: without this, half of a training step on a CPU goes to page faults.
-models models-ablation: export MALLOC_MMAP_THRESHOLD_ = 4294967296
-models models-ablation: export MALLOC_TRIM_THRESHOLD_ = 8589934592
-
 models: install          ## retrain both shipped models from the real images (resumable)
 	$(BIN)/pip install --quiet --editable '.[train]'
 	$(BIN)/python -m inference.training.shipped.bodypart --data $(XRAY_DATA)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import PooledClassifier, closed_form_cam
+from inference.runtime.memory import keep_freed_memory
 from inference.runtime.port import RawOutput, RuntimeFor
 
 
@@ -34,6 +35,8 @@ def torch_runtimes(
     if threads:
         torch.set_num_threads(threads)
     chosen = "cuda" if present and device != "cpu" else "cpu"
+    if chosen == "cpu":
+        keep_freed_memory()
     return lambda network, _size: TorchRuntime(network, device=chosen)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from audit.errors import InvalidConfiguration
+from inference.runtime.memory import keep_freed_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def choose_device(device: str, precision: str, *, threads: int = 0) -> Device:
         raise InvalidConfiguration(["precision: float16 is for CUDA; take bfloat16 or float32"])
     if threads:
         torch.set_num_threads(threads)
+    if name == "cpu":
+        keep_freed_memory()
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

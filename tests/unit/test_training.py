@@ -107,7 +107,13 @@ def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) ->
     recipe = Recipe(schedule=Schedule(epochs=1, batch=4))
     folds = np.arange(12) % 3
     fits = Fits(
-        tail=tail, bank=lambda: bank, targets=targets, folds=folds, recipe=recipe, kept=tmp_path
+        tail=tail,
+        bank=lambda: bank,
+        targets=targets,
+        folds=folds,
+        recipe=recipe,
+        kept=tmp_path,
+        device=FLOAT32,
     )
     first = fits.out_of_fold()
     assert not np.isnan(first).any()

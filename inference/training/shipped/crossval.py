@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inference.training.device import choose_device
+from inference.training.device import Device
 from inference.training.folds import balance
 from inference.training.losses import Objective, one_of, positive_weights, sigmoid_loss
 from inference.training.provenance import code_commit
@@ -99,6 +99,7 @@ class Fits:
 
     recipe: Recipe
     kept: Path
+    device: Device
     wanted: Wanted = as_given
 
     @property
@@ -148,7 +149,7 @@ class Fits:
             schedule=self.recipe.schedule,
             weights=weights,
             objective=objective_of(self.recipe, self.targets[rows]),
-            device=choose_device("cpu", "auto"),
+            device=self.device,
             wanted=self.wanted,
             seed=self.recipe.seed,
             label=label,

@@ -17,6 +17,7 @@ from inference.architectures import PooledClassifier, averaged, build
 from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
 from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, pretrained
+from inference.training.device import choose_device
 from inference.training.samples import FloatArray, Sample, Squares, list_sha256
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe, run_folder
@@ -166,6 +167,7 @@ def _fits(  # noqa: PLR0917
         folds=material.folds,
         recipe=recipe,
         kept=run_folder(told),
+        device=choose_device("cpu", "auto"),
         wanted=wanted,
     )
 
