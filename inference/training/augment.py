@@ -21,6 +21,9 @@ class Augmentation:
     """Factor on the size of the anatomy; above 1 crops."""
 
     shift: float = 0.06
+    shear_degrees: float = 0.0
+    """How far a square may lean to either side."""
+
     mirror: float = 0.5
     quarter_turns: float = 0.0
     """Share of images turned by 90, 180 or 270 degrees."""
@@ -137,7 +140,7 @@ def _tone(
 def _move(
     images: Tensor, changes: Disguise, options: Augmentation, generator: torch.Generator
 ) -> Tensor:
-    """Turn, mirror, zoom and shift images (N, 1, size, size)."""
+    """Turn, lean, mirror, zoom and shift images (N, 1, size, size)."""
     count = len(images)
     unit = torch.rand((4, count), generator=generator)
     angle = torch.deg2rad((unit[0] * 2 - 1) * options.rotate_degrees)
@@ -151,6 +154,9 @@ def _move(
     matrix[:, 0, 1] = -torch.sin(angle) * scale
     matrix[:, 1, 0] = torch.sin(angle) * scale * mirror
     matrix[:, 1, 1] = torch.cos(angle) * scale
+    if options.shear_degrees:
+        lean = (torch.rand(count, generator=generator) * 2 - 1) * options.shear_degrees
+        matrix[:, :, 1] += torch.tan(torch.deg2rad(lean))[:, None] * matrix[:, :, 0]
     matrix[:, :, 2] = shift.T
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)

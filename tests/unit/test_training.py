@@ -53,6 +53,7 @@ DATA = Path(os.environ.get("XRAY_DATA", ROOT.parent / "shared" / "data"))
 
 
 FLOAT32 = Device("cpu", torch.float32)
+NOT_DISGUISED = Disguise(inverted=np.zeros(2, dtype=bool), turns=np.zeros(2, dtype=np.int64))
 
 
 def bright_and_dark(count: int, size: int = 32) -> tuple[Squares, np.ndarray]:
@@ -153,6 +154,24 @@ def test_augmented_squares_stay_in_range_and_differ() -> None:
     assert changed.min() >= 0.0
     assert changed.max() <= 1.0
     assert np.abs(changed - squares.pixels / 255.0).mean() > 0.01
+
+
+def test_shear_leans_an_upright_line_and_keeps_a_level_one_level() -> None:
+    lines = np.zeros((2, 65, 65), dtype=np.uint8)
+    lines[0, :, 32] = 255
+    lines[1, 32, :] = 255
+    squares = Squares(pixels=lines, boxes=np.array([[0, 0, 65, 65]] * 2))
+    leaning = Augmentation(
+        rotate_degrees=0, zoom=(1, 1), shift=0, shear_degrees=30, mirror=0, contrast=0, noise=0
+    )
+    upright, level = augment(
+        squares, np.arange(2), leaning, torch.Generator().manual_seed(2), NOT_DISGUISED
+    )
+    top, middle, bottom = (int(upright[row].argmax()) for row in (8, 32, 56))
+    assert middle == 32
+    assert abs(top - bottom) > 4
+    assert top + bottom == pytest.approx(64, abs=1)
+    assert set(level[:, 16:48].argmax(axis=0).tolist()) == {32}
 
 
 def test_inverting_leaves_the_ground_black() -> None:
