@@ -214,5 +214,15 @@ def finding_scores(
             "average_precision": average_precision(scores, present),
             "calibration_error": calibration_error(scores, present),
         }
-    mean = float(np.mean([findings[key]["auc"] for key in FINDING_KEYS]))
-    return {"images": len(samples), "mean_auc": mean, "findings": findings}
+    return {
+        "images": len(samples),
+        "mean_auc": mean_auc(probabilities, samples, keys),
+        "findings": findings,
+    }
+
+
+def mean_auc(scores: FloatArray, samples: Sequence[Sample], keys: Sequence[str]) -> float:
+    """Return the mean AUC of `FINDING_KEYS`; any scores (N, L) that rise with the probability."""
+    truth = target_matrix(samples, keys) >= 0.5
+    columns = [keys.index(key) for key in FINDING_KEYS]
+    return float(np.mean([auc(scores[:, k], truth[:, k]) for k in columns]))

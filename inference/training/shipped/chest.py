@@ -17,6 +17,7 @@ from inference.evaluation.shipped.heldout import (
     chest_subgroups,
     finding_scores,
     held_out_chests,
+    mean_auc,
     several_findings,
 )
 from inference.evaluation.shipped.localisation import pointing_game
@@ -219,15 +220,15 @@ def members_section(
     section = []
     for member in trained.members or (trained,):
         alone = Loaded(manifest=manifest, network=member.network)
-        inner = finding_scores(member.logits[scored].astype(float), samples, FINDING_KEYS)
-        held, logits = held_out_chests(alone, data)
+        own = member.logits[scored].astype(np.float64)
+        held, scores = held_out_chests(alone, data)
         unseen = several_findings(held)
         rows = [sample for sample, use in zip(held, unseen, strict=True) if use]
         section.append(
             {
-                "cross_validation": inner["mean_auc"],
-                "held_out": finding_scores(logits, held, FINDING_KEYS)["mean_auc"],
-                "unseen": finding_scores(logits[unseen], rows, FINDING_KEYS)["mean_auc"],
+                "cross_validation": mean_auc(own, samples, FINDING_KEYS),
+                "held_out": mean_auc(scores, held, FINDING_KEYS),
+                "unseen": mean_auc(scores[unseen], rows, FINDING_KEYS),
             }
         )
     return section
