@@ -9,12 +9,13 @@ torchvision, and before it the closed form does not hold.
 
 Several of them side by side are a network of the same form: a name like
 ``mobilenet_v2+efficientnet_lite0`` lays the maps of its members over one another, and one
-linear layer reads them all. The closed form holds for each member's maps by itself.
+linear layer reads them all. The closed form holds for all of them, since they have one size.
 
 Constructors never download anything: weights come from the model folder.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,17 @@ from inference.torchvision_compat import torchvision_models
 
 BESIDE = "+"
 """Between the names of the members of one network."""
+
+
+class Features(NamedTuple):
+    """What makes maps of images."""
+
+    stages: nn.Sequential
+    channels: int
+    """Number of maps."""
+
+    stride: int
+    """Side of an image over the side of its maps."""
 
 
 class PooledClassifier(nn.Module):
@@ -107,15 +119,18 @@ def build(name: str, outputs: int) -> PooledClassifier:
     ------
     KeyError
         When no network of that name is known.
+    ValueError
+        When the maps of the members have different sizes.
     """
     names = name.split(BESIDE)
     if not set(names) <= set(ARCHITECTURES):
         raise KeyError(f"no architecture of that name; known: {', '.join(sorted(ARCHITECTURES))}")
     members = [ARCHITECTURES[each]() for each in names]
-    features, channels = members[0]
-    if len(members) > 1:
-        features = nn.Sequential(SideBySide([member for member, _ in members]))
-        channels = sum(count for _, count in members)
+    if len({member.stride for member in members}) > 1:
+        raise ValueError(f"{name}: networks side by side need maps of one size")
+    stages = [member.stages for member in members]
+    features = stages[0] if len(stages) == 1 else nn.Sequential(SideBySide(stages))
+    channels = sum(member.channels for member in members)
     return PooledClassifier(features, channels=channels, outputs=outputs)
 
 
@@ -138,34 +153,34 @@ def averaged(members: Sequence[PooledClassifier]) -> PooledClassifier:
     return joined.eval()
 
 
-def _mobilenet_v2() -> tuple[nn.Sequential, int]:
+def _mobilenet_v2() -> Features:
     network = torchvision_models().mobilenet_v2(weights=None)
-    return network.features, 1280
+    return Features(network.features, 1280, 32)
 
 
-def _densenet121() -> tuple[nn.Sequential, int]:
+def _densenet121() -> Features:
     network = torchvision_models().densenet121(weights=None)
-    return nn.Sequential(*network.features, nn.ReLU()), 1024
+    return Features(nn.Sequential(*network.features, nn.ReLU()), 1024, 32)
 
 
-def _resnet18() -> tuple[nn.Sequential, int]:
+def _resnet18() -> Features:
     network = torchvision_models().resnet18(weights=None)
-    return nn.Sequential(*list(network.children())[:-2]), 512
+    return Features(nn.Sequential(*list(network.children())[:-2]), 512, 32)
 
 
-def _efficientnet_lite0() -> tuple[nn.Sequential, int]:
-    return efficientnet_lite0(), CHANNELS
+def _efficientnet_lite0() -> Features:
+    return Features(efficientnet_lite0(), CHANNELS, 32)
 
 
-def _mobilenet_v3_small() -> tuple[nn.Sequential, int]:
-    return mobilenet_v3_small(), V3_CHANNELS
+def _mobilenet_v3_small() -> Features:
+    return Features(mobilenet_v3_small(), V3_CHANNELS, 32)
 
 
-def _small_cnn() -> tuple[nn.Sequential, int]:
-    return small_cnn(), SMALL_CHANNELS
+def _small_cnn() -> Features:
+    return Features(small_cnn(), SMALL_CHANNELS, 16)
 
 
-ARCHITECTURES: dict[str, Callable[[], tuple[nn.Sequential, int]]] = {
+ARCHITECTURES: dict[str, Callable[[], Features]] = {
     "mobilenet_v2": _mobilenet_v2,
     "densenet121": _densenet121,
     "efficientnet_lite0": _efficientnet_lite0,

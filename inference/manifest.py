@@ -113,7 +113,7 @@ class ModelManifest(_Section):
     """What was measured, on which split, by which command."""
 
     training: dict[str, Any]
-    """Commit, seed and command that made the weights."""
+    """Seed and command that made the weights, and what each member came from."""
 
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -114,7 +114,7 @@ def load_model(folder: Path) -> LoadedModel:
     try:
         network = build(manifest.architecture, len(manifest.labels))
         network.load_state_dict(safetensors.torch.load(weights))
-    except (KeyError, RuntimeError, SafetensorError) as error:
+    except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise BrokenModel(f"{folder.name}: {error}") from error
     _log.info(
         "inference.model.loaded",

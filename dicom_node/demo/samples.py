@@ -35,7 +35,7 @@ _ORDERS = (
 """What the image shows, and what its order says: two of the six do not fit."""
 
 _CHEST_FINDINGS = ("Effusion", "No Finding")
-"""NIH labels of further chest images, taken from the split that no network was trained on."""
+"""NIH labels of further chest images, taken from the split that was held out of training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ BACKBONES = {
     ),
     "mobilenet_v3_small": Backbone(
         "nih15_mobilenetv3s_dequant_fp32.onnx",
-        "ChestX-ray14, images with at most one finding",
+        "ChestX-ray14 images with at most one finding",
         "MIT, as its page says",
         _onnx_convolutions,
     ),

@@ -19,7 +19,12 @@ from inference.runtime.torch_runtime import torch_runtimes
 
 LABELS = 5
 SIZE = 64
-NETWORKS = ("mobilenet_v2", "densenet121", "resnet18")
+NETWORKS = (
+    "densenet121",
+    "resnet18",
+    "mobilenet_v2+efficientnet_lite0",
+    "mobilenet_v2+mobilenet_v3_small",
+)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,11 @@ def test_networks_side_by_side_answer_with_the_mean_of_their_logits() -> None:
         torch.testing.assert_close(stored.eval()(images)[0], expected)
 
 
+def test_maps_of_two_sizes_cannot_lie_on_one_another() -> None:
+    with pytest.raises(ValueError, match="maps of one size"):
+        build("mobilenet_v2+small_cnn", 2)
+
+
 @pytest.mark.parametrize("name", ["vgg", "small_cnn+vgg", "small_cnn+", ""])
 def test_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(KeyError, match="mobilenet_v2"):

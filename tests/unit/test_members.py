@@ -20,16 +20,27 @@ from inference.training.shipped.run import Trained, together
 def test_members_are_named_with_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train", "--members", "mobilenet_v2:7,efficientnet_lite0:6"])
     options = parse_options(
-        "x", model="x", members="resnet18:1", size=64, epochs=1, variants=1, version="0.0.1"
+        "x", model="x", members="resnet18:0", size=64, epochs=1, variants=1, version="0.0.1"
     )
     assert options.members == (Member("mobilenet_v2", 7), Member("efficientnet_lite0", 6))
     assert build(options.architecture, 2).head.in_features == 2560
     assert members_of(",".join(map(str, options.members))) == options.members
 
 
-@pytest.mark.parametrize("text", ["vgg:1", "mobilenet_v2", "mobilenet_v2:-1", "mobilenet_v2:7,"])
-def test_a_member_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="NAME:N"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("vgg:1", "NAME:N"),
+        ("mobilenet_v2", "NAME:N"),
+        ("mobilenet_v2:-1", "NAME:N"),
+        ("mobilenet_v2:7,", "NAME:N"),
+        ("mobilenet_v2:20", "at most 19 stages"),
+        ("resnet18:1", "at most 0 stages"),
+        ("mobilenet_v2:7,small_cnn:0", "maps of one size"),
+    ],
+)
+def test_a_member_that_cannot_be_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=reason):
         members_of(text)
 
 
@@ -37,7 +48,12 @@ def test_together_the_members_say_the_mean_of_what_each_said() -> None:
     torch.manual_seed(4)
     logits = np.random.default_rng(4).normal(size=(2, 6, 3)).astype(np.float32)
     alone = [
-        Trained(build("resnet18", 3).eval(), logits[i], logits[i] + 1, (f"commit{i}",))
+        Trained(
+            network=build("resnet18", 3).eval(),
+            logits=logits[i],
+            disguised=logits[i] + 1,
+            commits=(f"commit{i}",),
+        )
         for i in range(2)
     ]
 

@@ -66,8 +66,8 @@ def _facts(manifest: ModelManifest) -> str:
         ("Weights", f"sha256 `{manifest.weights_sha256}`"),
         ("Storage", f"matrices as float16: probabilities differ by {changed} at most"),
         *(("Member", _member(member)) for member in training["members"]),
-        ("Trained", f"{training['date']}, seed {training['seed']}"),
-        ("Command", f"`{training['command']}`"),
+        ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
+        ("Made again by", f"`{training['command']}`"),
         ("Licence", manifest.licence),
     ]
     return table(("", ""), rows)
@@ -75,8 +75,9 @@ def _facts(manifest: ModelManifest) -> str:
 
 def _member(member: dict[str, Any]) -> str:
     return (
-        f"{member['network']}, from weights of {member['weights_from']}; first "
-        f"{member['frozen_stages']} stages frozen; code `{member['commit']}`"
+        f"{member['network']}; what it started from had learned from "
+        f"{member['learned_before']}; first {member['frozen_stages']} stages frozen; "
+        f"code `{member['commit']}`"
     )
 
 

@@ -16,13 +16,14 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
     return [
         "## How well",
         f"Mean AUC **{unseen['mean_auc']:.3f}** on the {unseen['images']} held-out images with "
-        "several findings, which nothing that the model is made of has seen: the number to "
-        f"believe. It is {held['mean_auc']:.3f} on all {held['images']} held-out images, of "
-        "patients that no training image shows; but one member started from a public classifier "
-        "that was trained on ChestX-ray14 images with at most one finding, perhaps on these too. "
-        f"In cross-validation over {cross['images']} training images, with the same caution, it "
-        f"is {cross['mean_auc']:.3f}. Intervals: 95 %, patients drawn with replacement. What "
-        "helped and what did not is in [chest-ablation.md](chest-ablation.md).",
+        "several findings (*unseen* below): of patients that no training image shows, and, since "
+        "they show several, images that no network a member started from can have learned from. "
+        f"It is {held['mean_auc']:.3f} on all {held['images']} held-out images and "
+        f"{cross['mean_auc']:.3f} in cross-validation over {cross['images']} training images; "
+        "where a member started from a network that had learned from ChestX-ray14, images with "
+        "at most one finding may be among those it learned from, and these two numbers flatter. "
+        "Intervals: 95 %, patients drawn with replacement. What helped a single network and what "
+        "did not is in [chest-ablation.md](chest-ablation.md).",
         table(
             ("Finding", "Present", "AUC held out (95 %)", "of them unseen", "AUC unseen (95 %)",
              "AUC cross-validation", "Average precision", "Reported"),
@@ -38,7 +39,8 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
         "## At the operating point",
         "*Present* is said at a probability that 5 % of the training images without the finding "
         "reach (cross-validation), *absent* below the one that 5 % of those with it stay under; "
-        "between the two the finding is undetermined. Held-out images:",
+        "between the two the finding is undetermined. What flatters the cross-validation makes "
+        "these points look better than they are, too. Held-out images:",
         table(
             ("Finding", "Present at", "Absent below", "Sensitivity (95 %)", "Specificity (95 %)"),
             [_point(label, held["findings"][label.key]) for label in manifest.labels],

@@ -43,15 +43,17 @@ LIMITS = {
             "- The held-out images are harder than the training images: about a quarter of them "
             "show no finding, against about half of the training images, so a finding must mostly "
             "be told from other findings. That explains much of the step from cross-validation.",
-            "- Wherever images with at most one finding count (all held-out images, the operating "
-            "points, the subgroups, the comparison), a public classifier that one member started "
-            "from may have seen them: those numbers flatter by an unknown amount.",
+            "- Images with at most one finding may be known to a network that a member started "
+            "from (see *Data*). Wherever they count (all held-out images, cross-validation, "
+            "calibration, operating points, reliability, subgroups, comparison, heat maps) the "
+            "numbers flatter by an unknown amount.",
+            "- A patient of whom a member's start knew another image may be among the unseen, and "
+            "the teacher may have learned from some of them; it was asked about none.",
             "- The images are not a natural sample: findings are more frequent here than in a "
             "hospital, so calibrated probabilities read too high in ordinary use, and predictive "
             "values do not carry over.",
             "- Part of the training targets are a stronger network's probabilities. That network "
-            "was trained on the public training split; it was never asked about a held-out image "
-            "for this model.",
+            "was trained on the public training split.",
             "- Adults, frontal views, one institution. Children, lateral views and portable "
             "detectors of other makers are untested; the gate keeps other views out.",
             "- Which findings are reported was decided by the interval on the held-out images; "

@@ -19,7 +19,7 @@ from inference.training.shipped.chest import AUGMENTATION, Mix, chest_recipe, ga
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.options import Member, Options, parse_options
-from inference.training.shipped.run import cross_validate
+from inference.training.shipped.run import Plan, cross_validate
 from inference.training.shipped.sources_chest import chest_samples
 
 OUT = Path("docs/models/chest-ablation.md")
@@ -53,7 +53,7 @@ VARIANTS = (
             mix={"unlabelled": False}),
     Variant(name="consistency on unlabelled UNIFESP chests", schedule={"consistency": 1.0}),
     Variant(name="DenseNet-121 from random weights (none at hand), 112 px",
-            options={"members": (Member("densenet121", 0),), "scratch": True, "size": 112}),
+            options={"members": (Member("densenet121", 0),), "size": 112}),
 )  # fmt: skip
 
 
@@ -75,7 +75,13 @@ def main() -> None:
         options = replace(base, **variant.options)
         material = gather(options, Mix(**({"unlabelled": True} | variant.mix)))
         logits = cross_validate(
-            material, FINDING_KEYS, options, _recipe(variant, options), AUGMENTATION
+            Plan(
+                material=material,
+                keys=FINDING_KEYS,
+                options=options,
+                recipe=_recipe(variant, options),
+                augmentation=AUGMENTATION,
+            )
         )
         samples = [truth_of[s.path] for s in material.samples if s.source == "nih"]
         scored = logits[np.array([s.source == "nih" for s in material.samples])]
@@ -104,7 +110,7 @@ def _page(rows: list[dict[str, Any]]) -> str:
         f"Mean AUC of the 14 labels by 3-fold cross-validation over {rows[0]['images']} training "
         "images, patients kept together. Each row changes one thing of the first; the "
         "difference has a 95 % interval from draws of patients, the same for both. Held-out "
-        "images took no part. The base is a cheap form of the shipped recipe, so that all rows "
+        "images took no part. The base is a cheap form of one shipped member, so that all rows "
         "fit into an hour or two; labels are mined from reports, about one in ten is wrong.",
         "",
         "| Variant | Mean AUC | Against the base (95 %) |",

@@ -1,6 +1,6 @@
 """What the trained part of a network is fed: frozen-stem maps, drawn from a bank.
 
-The first stages of the ImageNet backbone stay frozen. Their maps for a number of changed
+The first stages of the backbone stay frozen. Their maps for a number of changed
 copies of every image are computed once and kept on disk as float16; every fold and epoch draws
 from them, so that cross-validation on two cores takes minutes, and processes that fit
 different folds at once share them in the page cache.

@@ -40,10 +40,11 @@ from inference.training.shipped.options import Options, parse_options
 from inference.training.shipped.outoffold import OutOfFold, keep
 from inference.training.shipped.run import (
     Material,
+    Plan,
     Trained,
     data_section,
     storage_difference,
-    terms_of_backbones,
+    terms_of_starts,
     train,
     training_section,
 )
@@ -118,15 +119,22 @@ def main() -> None:
         exclusive=BODYPART_KEYS.index(FRONTAL_CHEST),
         seed=options.seed,
     )
-    trained = train(
-        material, BODYPART_KEYS, options, recipe, AUGMENTATION, wanted=disguised_targets
+    plan = Plan(
+        material=material,
+        keys=BODYPART_KEYS,
+        options=options,
+        recipe=recipe,
+        augmentation=AUGMENTATION,
+        wanted=disguised_targets,
     )
+    trained = train(plan)
     if trained is not None:
-        publish(material, trained, options, recipe)
+        publish(plan, trained)
 
 
-def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
+def publish(plan: Plan, trained: Trained) -> None:
     """Calibrate, choose thresholds, write weights, manifest and card."""
+    material, options = plan.material, plan.options
     samples, targets = material.samples, material.targets
     told = disguised_targets(targets, probe(material.squares)[1])
     calibration = fit_calibration(*with_disguised(trained, targets, told))
@@ -141,7 +149,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.BODY_PART,
         architecture=options.architecture,
         description="Which body regions a radiograph shows, or that it is none of ours.",
-        licence=LICENCE_RESEARCH.format(backbone_terms=terms_of_backbones(options)),
+        licence=LICENCE_RESEARCH.format(backbone_terms=terms_of_starts(options)),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -158,7 +166,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
                 disguised_section(calibration(trained.disguised), targets, told, points)
             ),
         },
-        training=plain(training_section("bodypart", options, recipe, trained)),
+        training=plain(training_section("bodypart", plan, trained)),
         weights_sha256=write_weights(options.out, trained.network),
     )
     write_manifest(options.out, manifest)

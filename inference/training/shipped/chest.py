@@ -16,7 +16,6 @@ from inference.evaluation.shipped.heldout import (
     chest_reliability,
     chest_subgroups,
     finding_scores,
-    held_out_chests,
     mean_auc,
     several_findings,
 )
@@ -35,7 +34,7 @@ from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
 from inference.training.folds import NO_FOLD, group_folds
-from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
+from inference.training.samples import FloatArray, Squares, load_squares, target_matrix
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import (
     FINDING_KEYS,
@@ -48,10 +47,11 @@ from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, parse_options
 from inference.training.shipped.run import (
     Material,
+    Plan,
     Trained,
     data_section,
     storage_difference,
-    terms_of_backbones,
+    terms_of_starts,
     train,
     training_section,
 )
@@ -87,12 +87,6 @@ SOURCES = [
         "name": "Probabilities of a DenseNet-121 trained on ChestX-ray14 (reproduce-chexnet)",
         "terms": "BSD-3-Clause",
         "labels": "mixed half and half into the targets of the training images that have them",
-    },
-    {"name": "ImageNet weights of a backbone", "terms": "see licence", "labels": "none used"},
-    {
-        "name": "Weights of a public classifier of 15 classes (nih15_mobilenetv3s)",
-        "terms": "see licence",
-        "labels": "its own training, on ChestX-ray14 images with at most one finding",
     },
 ]
 
@@ -149,10 +143,16 @@ def main() -> None:
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
-    recipe = chest_recipe(options)
-    trained = train(material, FINDING_KEYS, options, recipe, AUGMENTATION)
+    plan = Plan(
+        material=material,
+        keys=FINDING_KEYS,
+        options=options,
+        recipe=chest_recipe(options),
+        augmentation=AUGMENTATION,
+    )
+    trained = train(plan)
     if trained is not None:
-        publish(material, trained, options, recipe)
+        publish(plan, trained)
 
 
 def chest_recipe(options: Options) -> Recipe:
@@ -165,8 +165,9 @@ def chest_recipe(options: Options) -> Recipe:
     )
 
 
-def publish(material: Material, trained: Trained, options: Options, recipe: Recipe) -> None:
+def publish(plan: Plan, trained: Trained) -> None:
     """Calibrate, choose operating points, write weights, manifest and card."""
+    material, options = plan.material, plan.options
     scored = np.array([s.source == "nih" for s in material.samples])
     plain_truth = {s.path: s for s in chest_samples(options.data)}
     samples = [plain_truth[s.path] for s, use in zip(material.samples, scored, strict=True) if use]
@@ -180,7 +181,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         task=Task.CHEST_FINDINGS,
         architecture=options.architecture,
         description="Fourteen findings of frontal chest radiographs (ChestX-ray14 labels).",
-        licence=LICENCE_NIH.format(backbone_terms=terms_of_backbones(options)),
+        licence=LICENCE_NIH.format(backbone_terms=terms_of_starts(options)),
         input=InputSpec(
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
@@ -188,7 +189,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
         gates=gates(options.out.parent / "bodypart"),
         data=plain(data_section(options, material, SOURCES)),
         metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
-        training=plain(training_section("chest", options, recipe, trained)),
+        training=plain(training_section("chest", plan, trained)),
         weights_sha256=write_weights(options.out, trained.network),
     )
     write_manifest(options.out, manifest)
@@ -197,7 +198,7 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
     metrics["float16_difference"] = difference
-    metrics["members"] = plain(members_section(trained, scored, samples, manifest, options.data))
+    metrics["members"] = plain(members_section(trained, scored, truth, stored, options.data))
     metrics["reliability"] = plain(chest_reliability(stored, options.data))
     metrics["subgroups"] = plain(chest_subgroups(stored, options.data))
     metrics["comparison"] = plain(compare(stored, options.data))
@@ -210,25 +211,32 @@ def publish(material: Material, trained: Trained, options: Options, recipe: Reci
 
 
 def members_section(
-    trained: Trained,
-    scored: NDArray[np.bool_],
-    samples: list[Sample],
-    manifest: ModelManifest,
-    data: Path,
+    trained: Trained, own: NDArray[np.bool_], truth: FloatArray, stored: Loaded, data: Path
 ) -> list[dict[str, Any]]:
-    """Return what each member scores alone, so that a card can say what joining them adds."""
+    """Return the mean AUC of each member alone, so that a card can say what joining them adds.
+
+    Parameters
+    ----------
+    trained : Trained
+    own : ndarray of bool, shape (N,)
+        The training rows that are scored.
+    truth : ndarray of float32, shape (rows scored, L)
+    stored : Loaded
+        The model that they make together.
+    data : Path
+    """
+    samples = [s for s in chest_samples(data) if s.held_out]
+    pixels = load_squares(data, samples, size=stored.manifest.input.size).pixels
+    shown, unseen = target_matrix(samples, FINDING_KEYS) >= 0.5, several_findings(samples)
     section = []
-    for member in trained.members or (trained,):
-        alone = Loaded(manifest=manifest, network=member.network)
-        own = member.logits[scored].astype(np.float64)
-        held, scores = held_out_chests(alone, data)
-        unseen = several_findings(held)
-        rows = [sample for sample, use in zip(held, unseen, strict=True) if use]
+    for member in trained.members:
+        alone = Loaded(manifest=stored.manifest, network=member.network)
+        scores = alone.logits(pixels).astype(np.float64)
         section.append(
             {
-                "cross_validation": mean_auc(own, samples, FINDING_KEYS),
-                "held_out": mean_auc(scores, held, FINDING_KEYS),
-                "unseen": mean_auc(scores[unseen], rows, FINDING_KEYS),
+                "cross_validation": mean_auc(member.logits[own].astype(np.float64), truth >= 0.5),
+                "held_out": mean_auc(scores, shown),
+                "unseen": mean_auc(scores[unseen], shown[unseen]),
             }
         )
     return section

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from inference.architectures import ARCHITECTURES, BESIDE
+from inference.architectures import ARCHITECTURES, BESIDE, build
+from inference.training.backbones import BACKBONES
 
 DEFAULT_DATA = "../shared/data"
 
@@ -19,6 +20,16 @@ class Member:
     backbone: str
     frozen: int
     """Leading feature stages that stay as they are."""
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether there are weights to start from; else it starts from random ones."""
+        return self.backbone in BACKBONES
+
+    @property
+    def learned_before(self) -> str:
+        """What the weights that it starts from were learned from."""
+        return BACKBONES[self.backbone].learned_from if self.pretrained else "nothing"
 
     def __str__(self) -> str:
         return f"{self.backbone}:{self.frozen}"
@@ -35,7 +46,6 @@ class Options:
     epochs: int
     variants: int
     members: tuple[Member, ...]
-    scratch: bool
     seed: int
     threads: int
     version: str
@@ -76,9 +86,6 @@ def parse_options(
         help=f"networks that are trained alone and answer together, each with the number of its "
         f"leading stages that stay as they are (default {members})",
     )
-    parser.add_argument(
-        "--scratch", action="store_true", help="start from random weights, nothing frozen"
-    )
     parser.add_argument("--seed", type=int, default=20261120)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--version", default=version, help="version written to model.yaml")
@@ -100,8 +107,7 @@ def command_line(program: str, options: Options) -> str:
     return (
         f"python -m inference.training.shipped.{program} --data {DEFAULT_DATA} "
         f"--size {options.size} --epochs {options.epochs} --variants {options.variants} "
-        f"--members {','.join(map(str, options.members))} "
-        f"{'--scratch ' * options.scratch}--seed {options.seed} "
+        f"--members {','.join(map(str, options.members))} --seed {options.seed} "
         f"--version {options.version}"
     )
 
@@ -112,7 +118,8 @@ def members_of(text: str) -> tuple[Member, ...]:
     Raises
     ------
     argparse.ArgumentTypeError
-        When a name is no architecture, or N no number of stages.
+        When a name is no architecture, N not a number of its stages that can stay, or the
+        networks cannot stand side by side.
     """
     members = []
     for part in text.split(","):
@@ -120,5 +127,15 @@ def members_of(text: str) -> tuple[Member, ...]:
         if name not in ARCHITECTURES or not frozen.isdecimal():
             known = ", ".join(sorted(ARCHITECTURES))
             raise argparse.ArgumentTypeError(f"{part!r} is not NAME:N with NAME of {known}")
-        members.append(Member(name, int(frozen)))
+        member = Member(name, int(frozen))
+        most = len(build(name, 1).features) if member.pretrained else 0
+        if member.frozen > most:
+            raise argparse.ArgumentTypeError(
+                f"{part!r}: at most {most} stages can stay as they are"
+            )
+        members.append(member)
+    try:
+        build(BESIDE.join(member.backbone for member in members), 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return tuple(members)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +42,7 @@ class Material:
     """Not loaded here: measured after export, by the code that anyone can run again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """A network trained on every fold, and what networks without each fold said of it."""
 
@@ -59,47 +60,39 @@ class Trained:
     """Those it was joined from."""
 
 
-def train(
-    material: Material,
-    keys: tuple[str, ...],
-    options: Options,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    *,
-    wanted: Wanted = as_given,
-) -> Trained | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be trained, on what and how."""
+
+    material: Material
+    keys: tuple[str, ...]
+    """Labels, in the order of the network's output."""
+
+    options: Options
+    recipe: Recipe
+    augmentation: Augmentation
+    wanted: Wanted = as_given
+    """What the targets of images become by the way they were disguised."""
+
+
+def train(plan: Plan) -> Trained | None:
     """Cross-validate, then fit on every row; None when only some fits were asked for.
 
     Each member learns alone; together they answer with the mean of their logits.
-
-    Parameters
-    ----------
-    material : Material
-        Images, targets and folds.
-    keys : tuple of str
-        Labels, in the order of the network's output.
-    options : Options
-        The command line.
-    recipe : Recipe
-        Schedule and balance.
-    augmentation : Augmentation
-        Changes made to the images.
-    wanted : callable, optional
-        What the targets of images become by the way they were disguised.
     """
-    fitted = []
-    for member in options.members:
-        network = _start(member, options, keys)
-        fits = _fits(network, member, material, keys, options, recipe, augmentation, wanted)
-        if options.fits:
-            for number in options.fits:
+    if plan.options.fits:
+        for _, fits in _each_member(plan):
+            for number in plan.options.fits:
                 fits.fold(number) if number < fits.count else fits.everything()
-            continue
-        logits, disguised = fits.out_of_fold()
-        fits.tail.load_state_dict(fits.everything().state_dict())
-        commit = (fits.kept / "commit").read_text(encoding="utf-8")
-        fitted.append(Trained(network.eval(), logits, disguised, (commit,)))
-    return together(fitted) if fitted else None
+        return None
+    return together([_fitted(network, fits) for network, fits in _each_member(plan)])
+
+
+def _fitted(network: PooledClassifier, fits: Fits) -> Trained:
+    logits, disguised = fits.out_of_fold()
+    fits.tail.load_state_dict(fits.everything().state_dict())
+    commit = (fits.kept / "commit").read_text(encoding="utf-8")
+    return Trained(network=network.eval(), logits=logits, disguised=disguised, commits=(commit,))
 
 
 def together(members: list[Trained]) -> Trained:
@@ -113,37 +106,30 @@ def together(members: list[Trained]) -> Trained:
     )
 
 
-def cross_validate(
-    material: Material,
-    keys: tuple[str, ...],
-    options: Options,
-    recipe: Recipe,
-    augmentation: Augmentation,
-) -> FloatArray:
-    """Return out-of-fold logits (N, L), and fit nothing else; parameters as for `train`."""
-    found = []
-    for member in options.members:
-        network = _start(member, options, keys)
-        fits = _fits(network, member, material, keys, options, recipe, augmentation, as_given)
-        found.append(fits.out_of_fold()[0])
+def cross_validate(plan: Plan) -> FloatArray:
+    """Return out-of-fold logits (N, L), and fit nothing else."""
+    found = [fits.out_of_fold()[0] for _, fits in _each_member(plan)]
     logits: FloatArray = np.mean(found, axis=0)
     return logits
 
 
-def _fits(  # noqa: PLR0917
-    network: PooledClassifier,
-    member: Member,
-    material: Material,
-    keys: tuple[str, ...],
-    options: Options,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    wanted: Wanted,
-) -> Fits:
-    """Return the fits of `network`, whose features and head they share."""
+def _each_member(plan: Plan) -> Iterator[tuple[PooledClassifier, Fits]]:
+    """Yield each member's network and its fits, whose tail is a part of that network."""
+    options, outputs = plan.options, len(plan.keys)
+    for member in options.members:
+        torch.manual_seed(options.seed)
+        if member.pretrained:
+            network = pretrained(member.backbone, outputs, options.data / "weights")
+        else:
+            network = build(member.backbone, outputs)
+        yield network, _fits(plan, member, network)
+
+
+def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
+    options, material = plan.options, plan.material
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
-    told = _told(member, options, keys, recipe, augmentation, material)
+    told = _told(plan, member)
     paths = [str(sample.path) for sample in material.samples]
     of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
 
@@ -152,7 +138,7 @@ def _fits(  # noqa: PLR0917
         return StemBank(
             network.features[:cut],
             material.squares,
-            augmentation,
+            plan.augmentation,
             variants=options.variants,
             seed=options.seed,
             mean=IMAGENET_MEAN,
@@ -165,49 +151,39 @@ def _fits(  # noqa: PLR0917
         bank=bank,
         targets=material.targets,
         folds=material.folds,
-        recipe=recipe,
+        recipe=plan.recipe,
         kept=run_folder(told),
         device=choose_device("cpu", "auto"),
-        wanted=wanted,
+        wanted=plan.wanted,
     )
 
 
-def _start(member: Member, options: Options, keys: tuple[str, ...]) -> PooledClassifier:
-    torch.manual_seed(options.seed)
-    if options.scratch:
-        return build(member.backbone, len(keys))
-    return pretrained(member.backbone, len(keys), options.data / "weights")
-
-
-def training_section(
-    program: str, options: Options, recipe: Recipe, trained: Trained
-) -> dict[str, Any]:
+def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, Any]:
     """Return the manifest's ``training`` section."""
     return {
-        "command": command_line(program, options),
-        "seed": options.seed,
+        "command": command_line(program, plan.options),
+        "seed": plan.options.seed,
+        "precision": choose_device("cpu", "auto").precision_name,
         "date": datetime.now(tz=UTC).date().isoformat(),
         "members": [
             {
                 "network": member.backbone,
-                "weights_from": "random"
-                if options.scratch
-                else BACKBONES[member.backbone].learned_from,
+                "learned_before": member.learned_before,
                 "frozen_stages": member.frozen,
                 "commit": commit,
             }
-            for member, commit in zip(options.members, trained.commits, strict=True)
+            for member, commit in zip(plan.options.members, trained.commits, strict=True)
         ],
-        "recipe": asdict(recipe),
+        "recipe": asdict(plan.recipe),
     }
 
 
-def terms_of_backbones(options: Options) -> str:
+def terms_of_starts(options: Options) -> str:
     """Return the terms of the weights that the members started from."""
     return "; ".join(
-        f"{member.backbone} ({BACKBONES[member.backbone].learned_from}): "
-        f"{BACKBONES[member.backbone].terms}"
+        f"{member.backbone}: {BACKBONES[member.backbone].terms}"
         for member in options.members
+        if member.pretrained
     )
 
 
@@ -229,8 +205,17 @@ def data_section(
     for sample in material.samples + material.held_out:
         name = f"{sample.source}{' (held out)' if sample.held_out else ''}"
         counts[name] = counts.get(name, 0) + 1
+    started = [
+        {
+            "name": f"Weights that {member.backbone} started from",
+            "terms": BACKBONES[member.backbone].terms,
+            "labels": f"none used here; it had learned from {member.learned_before}",
+        }
+        for member in options.members
+        if member.pretrained
+    ]
     return {
-        "sources": sources,
+        "sources": [*sources, *started],
         "images": counts,
         "training_list_sha256": list_sha256(options.data, used),
         "training_list_form": "sorted lines of '<sha256 of the file>  <path in the data folder>'",
@@ -241,27 +226,21 @@ def _digest(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _told(  # noqa: PLR0917
-    member: Member,
-    options: Options,
-    keys: tuple[str, ...],
-    recipe: Recipe,
-    augmentation: Augmentation,
-    material: Material,
-) -> dict[str, Any]:
+def _told(plan: Plan, member: Member) -> dict[str, Any]:
     """Return what makes two runs the same; where they write and the threads do not count."""
+    options, material = plan.options, plan.material
     told: dict[str, Any] = {
         "size": options.size,
         "variants": options.variants,
         "seed": options.seed,
         "backbone": member.backbone,
         "frozen": member.frozen,
-        "scratch": options.scratch,
-        "keys": keys,
+        "scratch": not member.pretrained,
+        "keys": plan.keys,
         "images": len(material.samples),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
-        "recipe": asdict(recipe),
-        "augmentation": asdict(augmentation),
+        "recipe": asdict(plan.recipe),
+        "augmentation": asdict(plan.augmentation),
     }
     decoded: dict[str, Any] = json.loads(json.dumps(told))
     return decoded

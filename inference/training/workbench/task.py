@@ -92,7 +92,7 @@ class TrainingTask(_Section):
 
     network: str = "mobilenet_v2"
     pretrained: bool = True
-    """Begin with ImageNet's features, where their weights are at hand."""
+    """Begin with the features of a trained backbone, where its weights are at hand."""
 
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     """Leading feature stages that never learn."""
