@@ -85,7 +85,7 @@ def test_images_with_several_findings_are_told_from_the_others() -> None:
         (0.64, 0.70, FEWEST, "on the held-out images is 0.64, below 0.65"),
         (0.70, 0.61, FEWEST, "with several findings is 0.61, below 0.65"),
         (0.60, 0.61, FEWEST, "on the held-out images is 0.60, below 0.65"),
-        (0.70, 0.70, FEWEST - 1, f"only {FEWEST - 1} of the images"),
+        (0.70, 0.70, FEWEST - 1, f"only {FEWEST - 1} held-out images"),
     ],
 )
 def test_a_finding_is_reported_where_both_intervals_lie_high_enough(

@@ -279,8 +279,8 @@ def finding_labels(
 def with_reporting(label: Label, held_out: dict[str, Any]) -> Label:
     """Return `label`, not reported where an interval reaches below `LOWEST_AUC`.
 
-    That of all held-out images and that of those which nothing can have seen must both lie
-    above it; on the second, one with fewer than `FEWEST` images is not reported either.
+    That of all held-out images and that of those with several findings must both lie above it;
+    a finding that fewer than `FEWEST` of the latter show is not reported either.
     """
     every, unseen = (part["findings"][label.key] for part in (held_out, held_out["unseen"]))
     low, reason = min(
@@ -290,7 +290,7 @@ def with_reporting(label: Label, held_out: dict[str, Any]) -> Label:
     if low < LOWEST_AUC:
         reason = f"lower 95 % bound of the AUC {reason} is {low:.2f}, below {LOWEST_AUC}"
     elif unseen["present"] < FEWEST:
-        reason = f"only {unseen['present']} of the images that nothing can have seen show it"
+        reason = f"only {unseen['present']} held-out images with several findings show it"
     else:
         return label
     return label.model_copy(update={"reported": False, "not_reported_because": reason})
