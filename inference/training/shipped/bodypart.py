@@ -106,11 +106,11 @@ def main() -> None:
     options = parse_options(
         "bodypart",
         model="bodypart",
-        members="mobilenet_v2:7,efficientnet_lite0:6",
+        members="mobilenet_v2:4",
         size=224,
-        epochs=6,
-        variants=6,
-        version="0.5.0",
+        epochs=10,
+        variants=8,
+        version="0.4.0",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
