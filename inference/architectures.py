@@ -3,13 +3,14 @@
 Every network here ends in feature maps after an activation, global average pooling and one
 linear layer. For that form Grad-CAM has a closed form that needs no backward pass: the map
 of label l is ``relu(sum over c of head.weight[l, c] * maps[:, c])``, up to the constant
-1/(h*w) that scaling the map to [0, 1] removes (`closed_form_cam`). The maps must be taken
+1/(h*w) that scaling the map to [0, 1] removes (`PooledClassifier.cams`). The maps must be taken
 *after* the last activation: DenseNet's last batch norm has its ReLU outside ``features`` in
 torchvision, and before it the closed form does not hold.
 
 Several of them side by side are a network of the same form: a name like
 ``mobilenet_v2+efficientnet_lite0`` lays the maps of its members over one another, and one
-linear layer reads them all. The closed form holds for all of them, since they have one size.
+linear layer reads them all. Grad-CAM is asked for at one layer: that of the first member, which
+is to be the one that looks most closely at places.
 
 Constructors never download anything: weights come from the model folder.
 """
@@ -53,11 +54,16 @@ class PooledClassifier(nn.Module):
         C, the number of maps.
     outputs : int
         L, the number of labels.
+    explained : int, optional
+        How many of the maps, from the first, Grad-CAM is taken at; all of them by default.
     """
 
-    def __init__(self, features: nn.Sequential, *, channels: int, outputs: int) -> None:
+    def __init__(
+        self, features: nn.Sequential, *, channels: int, outputs: int, explained: int | None = None
+    ) -> None:
         super().__init__()
         self.features = features
+        self.explained = explained or channels
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(channels, outputs)
 
@@ -71,6 +77,25 @@ class PooledClassifier(nn.Module):
         logits: Tensor = self.head(self.dropout(maps.mean(dim=(2, 3))))
         return logits
 
+    def cams(self, maps: Tensor) -> Tensor:
+        """Return the Grad-CAM of every label from one forward pass.
+
+        Parameters
+        ----------
+        maps : Tensor, shape (N, C, h, w)
+            What `forward` returned beside the logits.
+
+        Returns
+        -------
+        Tensor, shape (N, L, h, w)
+            Grad-CAM at the `explained` maps before any scaling, as the gradient of each logit
+            gives it: the channel weight is the mean gradient over the map,
+            ``head.weight / (h * w)``.
+        """
+        height, width = maps.shape[-2:]
+        weight, maps = self.head.weight[:, : self.explained], maps[:, : self.explained]
+        return torch.relu(torch.einsum("lc,nchw->nlhw", weight, maps) / (height * width))
+
 
 class SideBySide(nn.Module):
     """The maps of several feature extractors of one stride, in the order of the members."""
@@ -82,27 +107,6 @@ class SideBySide(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the maps (N, sum of C, h, w) of images (N, 3, H, W)."""
         return torch.cat([member(images) for member in self.members], dim=1)
-
-
-def closed_form_cam(head: nn.Linear, maps: Tensor) -> Tensor:
-    """Return the Grad-CAM of every label from one forward pass.
-
-    Parameters
-    ----------
-    head : nn.Linear
-        The last layer, weights (L, C).
-    maps : Tensor, shape (N, C, h, w)
-        What the network's `forward` returned beside the logits.
-
-    Returns
-    -------
-    Tensor, shape (N, L, h, w)
-        Grad-CAM before any scaling, as the gradient of each logit gives it: the channel
-        weight is the mean gradient over the map, ``head.weight / (h * w)``.
-    """
-    height, width = maps.shape[-2:]
-    weighted = torch.einsum("lc,nchw->nlhw", head.weight, maps) / (height * width)
-    return torch.relu(weighted)
 
 
 def build(name: str, outputs: int) -> PooledClassifier:
@@ -131,7 +135,9 @@ def build(name: str, outputs: int) -> PooledClassifier:
     stages = [member.stages for member in members]
     features = stages[0] if len(stages) == 1 else nn.Sequential(SideBySide(stages))
     channels = sum(member.channels for member in members)
-    return PooledClassifier(features, channels=channels, outputs=outputs)
+    return PooledClassifier(
+        features, channels=channels, outputs=outputs, explained=members[0].channels
+    )
 
 
 def averaged(members: Sequence[PooledClassifier]) -> PooledClassifier:
@@ -146,6 +152,7 @@ def averaged(members: Sequence[PooledClassifier]) -> PooledClassifier:
         nn.Sequential(SideBySide([member.features for member in members])),
         channels=sum(head.in_features for head in heads),
         outputs=heads[0].out_features,
+        explained=heads[0].in_features,
     )
     with torch.no_grad():
         joined.head.weight.copy_(torch.cat([head.weight for head in heads], dim=1) / len(heads))

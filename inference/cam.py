@@ -1,7 +1,7 @@
 """From a raw Grad-CAM to the heat map that is stored and drawn (pure).
 
 For a network that ends in global average pooling and one linear layer, Grad-CAM has a
-closed form (`inference.architectures.closed_form_cam`): it comes out of the forward pass,
+closed form (`inference.architectures.PooledClassifier.cams`): it comes out of the forward pass,
 for every label, at no cost. The map is normalised by its own maximum, so it says *where*,
 never *how much*: the probability says that.
 """

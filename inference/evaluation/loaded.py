@@ -12,7 +12,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from audit.errors import BrokenModel
-from inference.architectures import PooledClassifier, build, closed_form_cam
+from inference.architectures import PooledClassifier, build
 from inference.manifest import ModelManifest, read_manifest
 from inference.preprocess import network_input
 
@@ -31,8 +31,7 @@ class Loaded:
     def cams(self, pixels: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
         """Return Grad-CAM maps (N, L, h, w) of letterboxed squares (N, size, size)."""
         parts = [
-            closed_form_cam(self.network.head, maps).detach().numpy()
-            for _, maps in self._forward(pixels, batch)
+            self.network.cams(maps).detach().numpy() for _, maps in self._forward(pixels, batch)
         ]
         return np.concatenate(parts)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.errors import InvalidConfiguration
-from inference.architectures import PooledClassifier, closed_form_cam
+from inference.architectures import PooledClassifier
 from inference.runtime.agreement import (
     TOLERANCES,
     Precision,
@@ -160,7 +160,7 @@ class _WithMaps(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits, maps = self.network(images)
-        return logits, closed_form_cam(self.network.head, maps)
+        return logits, self.network.cams(maps)
 
 
 def _converted(network: PooledClassifier, size: int) -> Any:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.errors import InvalidConfiguration
-from inference.architectures import PooledClassifier, closed_form_cam
+from inference.architectures import PooledClassifier
 from inference.runtime.memory import keep_freed_memory
 from inference.runtime.port import RawOutput, RuntimeFor
 
@@ -76,5 +76,5 @@ class TorchRuntime:
             device=self._device, memory_format=torch.channels_last
         )
         logits, maps = self._network(images)
-        cams = closed_form_cam(self._network.head, maps)
+        cams = self._network.cams(maps)
         return RawOutput(logits.cpu().numpy(), cams.cpu().contiguous().numpy())

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from torch import nn
 
 from audit.errors import InvalidConfiguration
-from inference.architectures import build, closed_form_cam
+from inference.architectures import build
 from inference.runtime import RawOutput, agreement, choice, openvino_runtime
 from inference.runtime.agreement import TOLERANCES, Tolerance, difference, probe, within
 from inference.runtime.choice import runtimes
@@ -104,7 +104,7 @@ def batch():
 def reference(network, batch):
     with torch.inference_mode():
         logits, maps = network(torch.from_numpy(batch))
-        return logits.numpy(), closed_form_cam(network.head, maps).numpy()
+        return logits.numpy(), network.cams(maps).numpy()
 
 
 def test_outputs_equal_the_reference(runtime, adapter, network, batch):

@@ -15,7 +15,6 @@ from inference.architectures import (
     PooledClassifier,
     averaged,
     build,
-    closed_form_cam,
 )
 
 NAMES = [*sorted(ARCHITECTURES), "mobilenet_v2+mobilenet_v3_small"]
@@ -33,7 +32,8 @@ def autograd_cam(model: PooledClassifier, maps: Tensor, label: int) -> Tensor:
     """Grad-CAM as its authors define it: mean gradient per map, weighted sum, ReLU."""
     leaf = maps.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(model.classify(leaf)[:, label].sum(), leaf)
-    return torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1))
+    weighted = gradient.mean(dim=(2, 3), keepdim=True) * maps
+    return torch.relu(weighted[:, : model.explained].sum(dim=1))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,7 +52,7 @@ def test_closed_form_cam_is_grad_cam(name: str) -> None:
     model = network(name)
     with torch.no_grad():
         _, maps = model(torch.rand(1, 3, 64, 64))
-        closed = closed_form_cam(model.head, maps)
+        closed = model.cams(maps)
     for label in range(5):
         difference = (closed[:, label] - autograd_cam(model, maps, label)).abs().max()
         assert float(difference) < 1e-5
@@ -65,6 +65,17 @@ def test_logits_are_head_of_pooled_maps(name: str) -> None:
         logits, maps = model(torch.rand(1, 3, 64, 64))
         again = maps.mean(dim=(2, 3)) @ model.head.weight.T + model.head.bias
     torch.testing.assert_close(logits, again)
+
+
+def test_the_first_of_several_networks_draws_the_maps() -> None:
+    first, second = build("mobilenet_v2", 5).eval(), network("mobilenet_v3_small")
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = first.cams(first(images)[1]) / 2
+        joined = averaged([first, second])
+        found = joined.cams(joined(images)[1])
+    torch.testing.assert_close(found, expected)
+    assert joined.explained == build("mobilenet_v2+mobilenet_v3_small", 5).explained == 1280
 
 
 def test_networks_side_by_side_answer_with_the_mean_of_their_logits() -> None:

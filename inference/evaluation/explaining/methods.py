@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.segmentation import slic
 from torch import Tensor
 
-from inference.architectures import PooledClassifier, closed_form_cam
+from inference.architectures import PooledClassifier
 from inference.manifest import InputSpec
 from inference.preprocess import content_box, letterbox, network_input
 
@@ -95,7 +95,7 @@ def grad_cam(network: PooledClassifier, seen: Scene, column: int, effort: Effort
     """Return the map that the running node writes into the study, shape (h, w)."""
     with torch.no_grad():
         _, maps = network(seen.image)
-        cam: Map = closed_form_cam(network.head, maps)[0, column].numpy()
+        cam: Map = network.cams(maps)[0, column].numpy()
     return cam
 
 

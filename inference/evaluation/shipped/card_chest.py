@@ -66,6 +66,8 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
             [_rival(each) for each in metrics["comparison"]],
         ),
         "## Heat maps",
+        "Maps are Grad-CAM at the last layer of "
+        f"{manifest.training['members'][0]['network']}. "
         "How often the highest cell of a finding's map lies inside a box that a radiologist drew "
         "(held-out images that have boxes), beside the share of the image that the boxes cover; "
         "and how far the map, cut at a share of the image chosen on training boxes, covers the "
