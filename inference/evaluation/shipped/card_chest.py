@@ -9,33 +9,9 @@ from inference.manifest import Label, ModelManifest
 def chest_sections(manifest: ModelManifest) -> list[str]:
     """Return the measured sections of a chest findings model's card."""
     metrics = manifest.metrics
-    held, cross = metrics["held_out"], metrics["cross_validation"]
-    unseen = held["unseen"]
-    held_back = [x for x in manifest.labels if not x.reported]
-    reasons = [f"- {label.key}: {label.not_reported_because}." for label in held_back]
+    held = metrics["held_out"]
     return [
-        "## How well",
-        f"Mean AUC **{unseen['mean_auc']:.3f}** on the {unseen['images']} held-out images with "
-        "several findings (*unseen* below): of patients that no training image shows, and, since "
-        "they show several, images that no network a member started from can have learned from. "
-        f"It is {held['mean_auc']:.3f} on all {held['images']} held-out images and "
-        f"{cross['mean_auc']:.3f} in cross-validation over {cross['images']} training images; "
-        "where a member started from a network that had learned from ChestX-ray14, images with "
-        "at most one finding may be among those it learned from, and these two numbers flatter. "
-        "Intervals: 95 %, patients drawn with replacement. What helped a single network and what "
-        "did not is in [chest-ablation.md](chest-ablation.md).",
-        table(
-            ("Finding", "Present", "AUC held out (95 %)", "of them unseen", "AUC unseen (95 %)",
-             "AUC cross-validation", "Average precision", "Reported"),
-            [_score(label, metrics) for label in manifest.labels],
-        ),
-        "What the members are worth alone, mean AUC:",
-        table(
-            ("Network", "Unseen", "Held out", "Cross-validation"),
-            [*_members(manifest), ("together", *_means(unseen, held, cross))],
-        ),
-        "Not reported (kept in the audit):" if reasons else "Every finding is reported.",
-        "\n".join(reasons),
+        *_how_well(manifest),
         "## At the operating point",
         "*Present* is said at a probability that 5 % of the training images without the finding "
         "reach (cross-validation), *absent* below the one that 5 % of those with it stay under; "
@@ -77,6 +53,38 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
              "IoU 0.1 or more"),
             [_map(key, score) for key, score in metrics["heat_maps"].items()],
         ),
+    ]  # fmt: skip
+
+
+def _how_well(manifest: ModelManifest) -> list[str]:
+    metrics = manifest.metrics
+    held, cross = metrics["held_out"], metrics["cross_validation"]
+    unseen = held["unseen"]
+    held_back = [x for x in manifest.labels if not x.reported]
+    reasons = [f"- {label.key}: {label.not_reported_because}." for label in held_back]
+    return [
+        "## How well",
+        f"Mean AUC **{unseen['mean_auc']:.3f}** on the {unseen['images']} held-out images with "
+        "several findings (*unseen* below): of patients that no training image shows, and, since "
+        "they show several, images that no network a member started from can have learned from. "
+        f"It is {held['mean_auc']:.3f} on all {held['images']} held-out images and "
+        f"{cross['mean_auc']:.3f} in cross-validation over {cross['images']} training images; "
+        "where a member started from a network that had learned from ChestX-ray14, images with "
+        "at most one finding may be among those it learned from, and these two numbers flatter. "
+        "Intervals: 95 %, patients drawn with replacement. What helped a single network and what "
+        "did not is in [chest-ablation.md](chest-ablation.md).",
+        table(
+            ("Finding", "Present", "AUC held out (95 %)", "of them unseen", "AUC unseen (95 %)",
+             "AUC cross-validation", "Average precision", "Reported"),
+            [_score(label, metrics) for label in manifest.labels],
+        ),
+        "What the members are worth alone, mean AUC:",
+        table(
+            ("Network", "Unseen", "Held out", "Cross-validation"),
+            [*_members(manifest), ("together", *_means(unseen, held, cross))],
+        ),
+        "Not reported (kept in the audit):" if reasons else "Every finding is reported.",
+        "\n".join(reasons),
     ]  # fmt: skip
 
 
