@@ -48,7 +48,7 @@ def test_one_forward_gives_logits_and_activated_maps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_closed_form_cam_is_grad_cam(name: str) -> None:
+def test_closed_form_is_grad_cam(name: str) -> None:
     model = network(name)
     with torch.no_grad():
         _, maps = model(torch.rand(1, 3, 64, 64))
