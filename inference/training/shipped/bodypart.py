@@ -16,7 +16,7 @@ from inference.training.augment import Augmentation, probe
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
-from inference.training.folds import group_folds
+from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
 from inference.training.shipped.bodypart_scores import (
     cross_validation,
@@ -52,6 +52,7 @@ from inference.training.shipped.sources_bodypart import (
     SOURCES,
     bodypart_samples,
     disguised_targets,
+    read_samples,
     region_targets,
 )
 from inference.training.shipped.synthetic import synthetic_squares
@@ -63,6 +64,7 @@ AUGMENTATION = Augmentation(
     rotate_degrees=20,
     zoom=(0.8, 1.35),
     shift=0.1,
+    shear_degrees=8,
     quarter_turns=0.08,
     invert=0.25,
     blur=0.2,
@@ -75,7 +77,7 @@ CHECK = (
 
 
 def training_list(data: Path, seed: int) -> tuple[list[Sample], NDArray[np.int64]]:
-    """Return what is trained on, drawn images at the end, and the fold of each."""
+    """Return what is trained on and scored, drawn images at the end, and the fold of each."""
     samples = [s for s in bodypart_samples(data, seed=seed) if not s.held_out]
     nothing = region_targets({NOT_OURS})
     samples += [
@@ -86,18 +88,29 @@ def training_list(data: Path, seed: int) -> tuple[list[Sample], NDArray[np.int64
 
 
 def gather(options: Options) -> Material:
-    """Load the images and draw the ones that are no radiograph."""
+    """Load the images and draw the ones that are no radiograph.
+
+    Those that we read ourselves train with the rest but are never scored.
+    """
     held_out = [s for s in bodypart_samples(options.data, seed=options.seed) if s.held_out]
-    samples, folds = training_list(options.data, options.seed)
-    loaded = load_squares(options.data, samples[:-SYNTHETIC], size=options.size)
-    drawn = synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed)
+    scored, folds = training_list(options.data, options.seed)
+    read = read_samples(options.data)
+    parts = [
+        load_squares(options.data, scored[:-SYNTHETIC], size=options.size),
+        synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed),
+        load_squares(options.data, read, size=options.size),
+    ]
     squares = Squares(
-        pixels=np.concatenate([loaded.pixels, drawn.pixels]),
-        boxes=np.concatenate([loaded.boxes, drawn.boxes]),
+        pixels=np.concatenate([part.pixels for part in parts]),
+        boxes=np.concatenate([part.boxes for part in parts]),
     )
-    targets = target_matrix(samples, BODYPART_KEYS)
+    samples = scored + read
     return Material(
-        samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
+        samples=samples,
+        squares=squares,
+        targets=target_matrix(samples, BODYPART_KEYS),
+        folds=np.append(folds, np.full(len(read), NO_FOLD)),
+        held_out=held_out,
     )
 
 
@@ -108,9 +121,9 @@ def main() -> None:
         model="bodypart",
         members="mobilenet_v2:4",
         size=224,
-        epochs=10,
+        epochs=8,
         variants=8,
-        version="0.4.0",
+        version="0.5.0",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
@@ -135,10 +148,13 @@ def main() -> None:
 def publish(plan: Plan, trained: Trained) -> None:
     """Calibrate, choose thresholds, write weights, manifest and card."""
     material, options = plan.material, plan.options
-    samples, targets = material.samples, material.targets
-    told = disguised_targets(targets, probe(material.squares)[1])
-    calibration = fit_calibration(*with_disguised(trained, targets, told))
-    probabilities = calibration(trained.logits)
+    scored = material.folds != NO_FOLD
+    told = disguised_targets(material.targets, probe(material.squares)[1])[scored]
+    targets = material.targets[scored]
+    samples = [s for s, use in zip(material.samples, scored, strict=True) if use]
+    logits, disguised = trained.logits[scored], trained.disguised[scored]
+    calibration = fit_calibration(*with_disguised(logits, disguised, targets, told))
+    probabilities = calibration(logits)
     points = auxiliary_points(probabilities, targets)
     correct, wrong = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
     pair = choose_thresholds(correct, wrong)
@@ -162,9 +178,7 @@ def publish(plan: Plan, trained: Trained) -> None:
             },
             "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
             "frontal_gate": plain(gate_section(probabilities, targets, points)),
-            "disguised": plain(
-                disguised_section(calibration(trained.disguised), targets, told, points)
-            ),
+            "disguised": plain(disguised_section(calibration(disguised), targets, told, points)),
         },
         training=plain(training_section("bodypart", plan, trained)),
         weights_sha256=write_weights(options.out, trained.network),
@@ -172,9 +186,9 @@ def publish(plan: Plan, trained: Trained) -> None:
     write_manifest(options.out, manifest)
     keep(
         OutOfFold(
-            logits=trained.logits,
+            logits=logits,
             paths=tuple(str(sample.path) for sample in samples),
-            folds=material.folds,
+            folds=material.folds[scored],
             weights_sha256=manifest.weights_sha256,
         )
     )
@@ -209,7 +223,7 @@ def auxiliary_points(
 
 
 def with_disguised(
-    trained: Trained, targets: FloatArray, told: FloatArray
+    logits: FloatArray, disguised: FloatArray, targets: FloatArray, told: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return logits and targets to calibrate on.
 
@@ -218,7 +232,7 @@ def with_disguised(
     own = np.full_like(told, np.nan)
     for key in (INVERTED, TURNED):
         own[:, BODYPART_KEYS.index(key)] = told[:, BODYPART_KEYS.index(key)]
-    return np.concatenate([trained.logits, trained.disguised]), np.concatenate([targets, own])
+    return np.concatenate([logits, disguised]), np.concatenate([targets, own])
 
 
 def bodypart_labels(

@@ -36,6 +36,12 @@ SOURCES = [
         "labels": "radiologists', several regions possible; chest views read by us",
     },
     {
+        "name": "UNIFESP X-ray Body Images in PNG, the images without labels",
+        "terms": "none stated: research only",
+        "labels": "read by us from contact sheets that showed what version 0.4.0 said, not by a "
+        "radiologist; neighbours of a region unknown; learned from, never scored",
+    },
+    {
         "name": "Small public sets of limbs, skulls, shoulders and spines",
         "terms": "mostly none stated: research only",
         "labels": "from contact sheets, not by a radiologist; neighbours of a region unknown",
@@ -79,6 +85,26 @@ def bodypart_samples(data: Path, *, seed: int) -> list[Sample]:
     samples += _chests(data, seed)
     samples += _not_ours(folder, seed)
     return [_relative(sample, data) for sample in samples]
+
+
+def read_samples(data: Path) -> list[Sample]:
+    """Return UNIFESP's images without labels, as we read them: to learn from, not to score.
+
+    Parameters
+    ----------
+    data : Path
+        The data folder.
+    """
+    folder = Path("bodypart/unifesp/unlabelled")
+    return [
+        Sample(
+            path=next((data / folder).glob(f"{row['sop_instance_uid']}.*")).relative_to(data),
+            targets=_read_targets(row["shows"], FRONTAL_OF_VIEW.get(row["view"])),
+            group=f"unifesp-read-{row['sop_instance_uid']}",
+            source="unifesp-read",
+        )
+        for row in _rows(ANNOTATIONS / "unifesp_read.csv")
+    ]
 
 
 def region_targets(present: set[str], *, frontal: float | None = None) -> dict[str, float]:
@@ -169,7 +195,19 @@ def _limb_targets(row: dict[str, str], frontal: float | None) -> dict[str, float
     if row["labels"].startswith("OUT_OF_SCOPE"):
         return region_targets({NOT_OURS})
     names = row["labels"].replace("Upper Arm", "Others").split("|")
-    present = {KEY_OF_SOURCE_NAME[name] for name in names}
+    return _without_neighbours({KEY_OF_SOURCE_NAME[name] for name in names}, frontal)
+
+
+def _read_targets(shows: str, frontal: float | None) -> dict[str, float]:
+    """Targets of one reading; why a radiologist called an image *Others* is often unseen."""
+    present = {KEY_OF_SOURCE_NAME[name] for name in shows.split("|")}
+    targets = _without_neighbours(present, frontal)
+    if OTHERS not in present:
+        targets.pop(OTHERS, None)
+    return targets
+
+
+def _without_neighbours(present: set[str], frontal: float | None) -> dict[str, float]:
     targets = region_targets(present, frontal=frontal)
     neighbours = {other for key in present for other in NEIGHBOURS.get(key, set())}
     for key in neighbours - present:
