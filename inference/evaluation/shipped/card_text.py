@@ -21,6 +21,9 @@ LIMITS = {
         [
             "- One hospital (UNIFESP) gives most regions; limbs, shoulders and spines come from "
             "small public sets with labels that no radiologist checked.",
+            "- 722 of the training images were read by us, after a hint of version 0.4.0 "
+            "(docs/decisions/0020). They are scored nowhere, but the hint may carry a little of "
+            "what is scored into training.",
             "- Clavicle, forearm, lower leg, sinus, skull (beyond lateral cephalograms) and thigh "
             "have few images: their numbers above are rough, and errors there are likely.",
             "- Neighbouring regions (hand and wrist, thoracic and lumbar spine, hip and pelvis) "
