@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inference.training.samples import Sample, decode
+from inference.training.shipped.bodypart import training_list
 from inference.training.shipped.labels import NEIGHBOURS, OTHERS
 from inference.training.shipped.sources_bodypart import bodypart_samples, read_samples
 from tests.data import data_dir
@@ -46,8 +47,10 @@ def test_what_a_reading_leaves_open_is_neither_present_nor_absent():
     with (data_dir() / "bodypart" / "unifesp" / "labels.csv").open(encoding="utf-8") as file:
         labelled = {row["sop_instance_uid"] for row in csv.DictReader(file)}
     read = read_samples(data_dir())
+    scored, _ = training_list(data_dir(), 0)
 
     assert len(read) > 700
+    assert not {sample.path for sample in scored} & {sample.path for sample in read}
     assert not labelled & {sample.path.stem for sample in read}
     for sample in read:
         shown = {key for key, value in sample.targets.items() if value == 1.0}

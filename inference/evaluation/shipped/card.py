@@ -35,7 +35,7 @@ def render_card(folder: Path) -> str:
     manifest = read_manifest(folder)
     command = PRINTED_BY.format(folder=folder.name)
     if manifest.task is Task.BODY_PART:
-        measured = bodypart_sections(manifest.metrics)
+        measured = bodypart_sections(manifest)
     else:
         measured = chest_sections(manifest)
     sections = [

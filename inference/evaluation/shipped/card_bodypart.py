@@ -4,10 +4,12 @@ from typing import Any
 
 from inference.evaluation.shipped.card_form import percent, table, three
 from inference.evaluation.shipped.heldout import NAMED_AT
+from inference.manifest import ModelManifest
 
 
-def bodypart_sections(metrics: dict[str, Any]) -> list[str]:
+def bodypart_sections(manifest: ModelManifest) -> list[str]:
     """Return the measured sections of a body part model's card."""
+    metrics = manifest.metrics
     cross, verdict, held = metrics["cross_validation"], metrics["verdict"], metrics["held_out"]
     scores = [
         (f"{name}, {cross['folds']}-fold cross-validation", *_region_row(cross[key]))
@@ -41,6 +43,11 @@ def bodypart_sections(metrics: dict[str, Any]) -> list[str]:
             ),
             scores,
         ),
+        "What the members are worth alone, cross-validation:",
+        table(
+            ("Network", "UNIFESP, top-1", "Macro F1", "Limbs, top-1"),
+            [*_members(manifest), ("together", *_alone(cross))],
+        ),
         _chest_text(cross["unifesp_chest_recall"]),
         "Per output, cross-validation over all sources, at the region threshold "
         f"{verdict['present_at']}. Classes with few images have wide, unprinted errors:",
@@ -54,6 +61,21 @@ def bodypart_sections(metrics: dict[str, Any]) -> list[str]:
         _gate_text(metrics["frontal_gate"]),
         _disguised_text(metrics["disguised"]),
     ]
+
+
+def _members(manifest: ModelManifest) -> list[tuple[str, ...]]:
+    told = zip(manifest.training["members"], manifest.metrics["members"], strict=True)
+    return [(member["network"], *_alone(scores)) for member, scores in told]
+
+
+def _alone(scores: dict[str, Any]) -> tuple[str, ...]:
+    unifesp, limbs = scores["unifesp"], scores["limbs"]
+    shown = (
+        unifesp["top1_in_label_set"],
+        unifesp["macro_f1_of_labels"],
+        limbs["top1_in_label_set"],
+    )
+    return tuple(three(value) for value in shown)
 
 
 def _region_row(score: dict[str, Any]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, w
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
 from inference.training.shipped.bodypart_scores import (
+    by_source,
     cross_validation,
     disguised_section,
     gate_section,
@@ -119,7 +120,7 @@ def main() -> None:
     options = parse_options(
         "bodypart",
         model="bodypart",
-        members="mobilenet_v2:4",
+        members="mobilenet_v2:4,efficientnet_lite0:9",
         size=224,
         epochs=8,
         variants=8,
@@ -196,6 +197,10 @@ def publish(plan: Plan, trained: Trained) -> None:
     held_out = plain(bodypart_held_out(stored, options.data))
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
+    metrics["members"] = [
+        plain(by_source(fit_calibration(own, targets)(own), targets, samples))
+        for own in (member.logits[scored] for member in trained.members)
+    ]
     metrics["float16_difference"] = difference
     write_manifest(options.out, manifest.model_copy(update={"metrics": metrics}))
     write_card(options.out, options.card)

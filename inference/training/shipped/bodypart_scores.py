@@ -11,7 +11,7 @@ from inference.evaluation.shipped.heldout import class_table, confusion, region_
 from inference.manifest import OperatingPoint
 from inference.training.folds import group_folds
 from inference.training.samples import FloatArray, Sample
-from inference.training.shipped.filing import filing_trials
+from inference.training.shipped.filing import SOURCES, filing_trials
 from inference.training.shipped.labels import (
     BODYPART_KEYS,
     FRONTAL_CHEST,
@@ -32,16 +32,25 @@ def cross_validation(
     unifesp = np.array([s.source == "unifesp" for s in samples])
     regions = targets[:, : BODYPART_KEYS.index(OTHERS)]
     named = unifesp & (np.nan_to_num(regions) >= 0.5).any(axis=1)
-    limbs = np.array([s.source == "limbs" for s in samples])
     thresholds = [pair.present_at] * len(BODYPART_KEYS)
     return {
-        "unifesp": region_scores(probabilities[unifesp], targets[unifesp]),
+        **by_source(probabilities, targets, samples),
         "unifesp_without_others": region_scores(probabilities[named], targets[named]),
-        "limbs": region_scores(probabilities[limbs], targets[limbs]),
         "all": region_scores(probabilities, targets),
         "unifesp_chest_recall": chest_recall(probabilities[unifesp], targets[unifesp], pair),
         "classes": class_table(probabilities, targets, thresholds),
         "confusion_unifesp": confusion(probabilities[unifesp], targets[unifesp]),
+    }
+
+
+def by_source(
+    probabilities: NDArray[np.float64], targets: FloatArray, samples: list[Sample]
+) -> dict[str, Any]:
+    """Return the region scores of the two sources whose labels name what is shown."""
+    sources = np.array([s.source for s in samples])
+    return {
+        name: region_scores(probabilities[sources == name], targets[sources == name])
+        for name in SOURCES
     }
 
 
