@@ -139,7 +139,7 @@ def main() -> None:
         size=224,
         epochs=6,
         variants=6,
-        version="0.4.0",
+        version="0.4.1",
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
