@@ -70,6 +70,7 @@ class Hospital:
     def heat_map(self) -> Dataset:
         """Return a heat map of the chest phantom; what it shows means nothing."""
         found = [ds for ds in self._of("CHEST") if ds.Modality == "OT"]
+        assert found, "the chest network gives this phantom no heat map: draw another"
         return min(found, key=lambda ds: int(ds.InstanceNumber))
 
     def hold(self, ds: Dataset, folder: Path) -> None:

@@ -1,13 +1,17 @@
 """UNIFESP's images without labels: how we read them, and that none is of a scored examination."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inference.training.samples import Sample, decode
-from inference.training.shipped.bodypart import training_list
+from inference.training.folds import NO_FOLD
+from inference.training.samples import Sample, Squares, decode
+from inference.training.shipped import bodypart
+from inference.training.shipped.bodypart import gather, training_list
 from inference.training.shipped.labels import NEIGHBOURS, OTHERS
+from inference.training.shipped.options import Options, members_of
 from inference.training.shipped.sources_bodypart import bodypart_samples, read_samples
 from tests.data import data_dir
 
@@ -15,7 +19,7 @@ pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 THUMBNAIL = 32
 TWINS = 0.985
-"""Correlation of thumbnails that two images of one examination reach, and other pairs do not."""
+"""Correlation of thumbnails that images of one examination may reach, and hardly any others."""
 
 
 def thumbnails(samples: list[Sample]) -> np.ndarray:
@@ -29,7 +33,7 @@ def thumbnails(samples: list[Sample]) -> np.ndarray:
 
 
 def test_an_image_that_we_read_shows_no_examination_that_is_scored():
-    read = read_samples(data_dir())
+    read = read_samples()
     scored = [s for s in bodypart_samples(data_dir(), seed=0) if s.source == "unifesp"]
     ours, theirs = thumbnails(read), thumbnails(scored)
     groups = np.array([sample.group for sample in scored])
@@ -46,7 +50,7 @@ def test_an_image_that_we_read_shows_no_examination_that_is_scored():
 def test_what_a_reading_leaves_open_is_neither_present_nor_absent():
     with (data_dir() / "bodypart" / "unifesp" / "labels.csv").open(encoding="utf-8") as file:
         labelled = {row["sop_instance_uid"] for row in csv.DictReader(file)}
-    read = read_samples(data_dir())
+    read = read_samples()
     scored, _ = training_list(data_dir(), 0)
 
     assert len(read) > 700
@@ -58,3 +62,25 @@ def test_what_a_reading_leaves_open_is_neither_present_nor_absent():
         assert not (neighbours - shown) & set(sample.targets), sample.path.stem
         assert (OTHERS in sample.targets) == (OTHERS in shown), sample.path.stem
         assert not sample.held_out
+
+
+def test_what_we_read_is_learned_from_and_in_no_fold(monkeypatch):
+    def undecoded(data: Path, samples: list[Sample], *, size: int) -> Squares:
+        count = len(samples)
+        return Squares(
+            pixels=np.zeros((count, size, size), np.uint8), boxes=np.zeros((count, 4), np.int64)
+        )
+
+    monkeypatch.setattr(bodypart, "load_squares", undecoded)
+    nowhere = Path("nowhere")
+    options = Options(
+        data=data_dir(), out=nowhere, card=nowhere, size=32, epochs=1, variants=1,
+        members=members_of("mobilenet_v2:4"), seed=0, threads=1, version="0", fits=(),
+    )  # fmt: skip
+
+    material = gather(options)
+
+    ours = np.array([sample.source == "unifesp-read" for sample in material.samples])
+    assert ours.sum() == len(read_samples())
+    assert np.array_equal(material.folds == NO_FOLD, ours)
+    assert len(material.squares) == len(material.targets) == len(material.samples)

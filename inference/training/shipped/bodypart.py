@@ -95,7 +95,7 @@ def gather(options: Options) -> Material:
     """
     held_out = [s for s in bodypart_samples(options.data, seed=options.seed) if s.held_out]
     scored, folds = training_list(options.data, options.seed)
-    read = read_samples(options.data)
+    read = read_samples()
     parts = [
         load_squares(options.data, scored[:-SYNTHETIC], size=options.size),
         synthetic_squares(SYNTHETIC, size=options.size, seed=options.seed),

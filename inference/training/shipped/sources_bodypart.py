@@ -87,18 +87,11 @@ def bodypart_samples(data: Path, *, seed: int) -> list[Sample]:
     return [_relative(sample, data) for sample in samples]
 
 
-def read_samples(data: Path) -> list[Sample]:
-    """Return UNIFESP's images without labels, as we read them: to learn from, not to score.
-
-    Parameters
-    ----------
-    data : Path
-        The data folder.
-    """
-    folder = Path("bodypart/unifesp/unlabelled")
+def read_samples() -> list[Sample]:
+    """Return UNIFESP's images without labels, as we read them: to learn from, not to score."""
     return [
         Sample(
-            path=next((data / folder).glob(f"{row['sop_instance_uid']}.*")).relative_to(data),
+            path=Path(f"bodypart/unifesp/unlabelled/{row['sop_instance_uid']}.jpg"),
             targets=_read_targets(row["shows"], FRONTAL_OF_VIEW.get(row["view"])),
             group=f"unifesp-read-{row['sop_instance_uid']}",
             source="unifesp-read",
