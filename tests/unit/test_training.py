@@ -108,6 +108,7 @@ def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) ->
     recipe = Recipe(schedule=Schedule(epochs=1, batch=4))
     folds = np.arange(12) % 3
     fits = Fits(
+        name="test",
         tail=tail,
         bank=lambda: bank,
         targets=targets,

@@ -2,8 +2,7 @@
 
 The first stages of the backbone stay frozen. Their maps for a number of changed
 copies of every image are computed once and kept on disk as float16; every fold and epoch draws
-from them, so that cross-validation on two cores takes minutes, and processes that fit
-different folds at once share them in the page cache.
+from them, and processes that fit different folds at once share them in the page cache.
 """
 
 import functools
@@ -68,14 +67,11 @@ class StemBank:
         self.clean = _kept(kept / "clean.npy", lambda: self.maps(squares.pixels))
         self.disguised = _kept(kept / "disguised.npy", lambda: self.maps(probe(squares)[0]))
         copies = []
-        started = time.monotonic()
         for variant in range(variants):
             generator = torch.Generator().manual_seed(1000 * seed + variant)
             changes = disguise(len(squares), options, generator)
             make = functools.partial(self._changed, squares, options, generator, changes)
             copies.append((_kept(kept / f"copy{variant}.npy", make), changes))
-            seconds = time.monotonic() - started
-            print(f"bank: copy {variant + 1} of {variants}, {seconds:.0f} s", flush=True)
         self._changed_copies = copies
 
     def train(
@@ -128,7 +124,9 @@ def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.partial")
+        started = time.monotonic()
         with partial.open("wb") as stream:
             np.save(stream, make().contiguous().numpy())
         partial.replace(file)
+        print(f"bank: {file.stem}, {time.monotonic() - started:.0f} s", flush=True)
     return torch.from_numpy(np.load(file, mmap_mode="c"))

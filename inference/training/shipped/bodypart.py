@@ -141,9 +141,7 @@ def main() -> None:
         augmentation=AUGMENTATION,
         wanted=disguised_targets,
     )
-    trained = train(plan)
-    if trained is not None:
-        publish(plan, trained)
+    publish(plan, train(plan))
 
 
 def publish(plan: Plan, trained: Trained) -> None:

@@ -150,9 +150,7 @@ def main() -> None:
         recipe=chest_recipe(options),
         augmentation=AUGMENTATION,
     )
-    trained = train(plan)
-    if trained is not None:
-        publish(plan, trained)
+    publish(plan, train(plan))
 
 
 def chest_recipe(options: Options) -> Recipe:

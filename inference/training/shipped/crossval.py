@@ -85,6 +85,9 @@ def objective_of(recipe: Recipe, targets: FloatArray) -> Objective:
 class Fits:
     """The fits of one recipe, each kept under `kept`, so that a stopped run goes on."""
 
+    name: str
+    """Printed before the progress."""
+
     tail: Tail
     """Starting weights."""
 
@@ -117,9 +120,15 @@ class Fits:
             logits[:, self.folds == number] = self.fold(number)
         return logits
 
+    def missing(self, *, and_everything: bool) -> list[int | None]:
+        """Return the folds that are not kept yet; None, and first, the fit on every row."""
+        folds = [number for number in range(self.count) if not self._of_fold(number).exists()]
+        whole = and_everything and not self._of_everything.exists()
+        return [*([None] if whole else []), *folds]
+
     def fold(self, number: int) -> FloatArray:
         """Return the logits (2, n, L) of one fold's rows."""
-        file = self.kept / f"fold{number}.npy"
+        file = self._of_fold(number)
         if not file.exists():
             trained = self._fit(np.flatnonzero(self.folds != number), f"fold {number}")
             views, test = (self.bank().clean, self.bank().disguised), self.folds == number
@@ -129,13 +138,20 @@ class Fits:
 
     def everything(self) -> Tail:
         """Return the tail that was fitted to every row."""
-        file = self.kept / "final.safetensors"
+        file = self._of_everything
         if file.exists():
             self.tail.load_state_dict(load_file(file))
             return self.tail.eval()
         trained = self._fit(np.arange(len(self.targets)), "all rows")
         save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
         return trained
+
+    def _of_fold(self, number: int) -> Path:
+        return self.kept / f"fold{number}.npy"
+
+    @property
+    def _of_everything(self) -> Path:
+        return self.kept / "final.safetensors"
 
     def _fit(self, rows: NDArray[np.int64], label: str) -> Tail:
         """Return the tail trained on `rows`, with weights taken from these rows alone."""
@@ -152,5 +168,5 @@ class Fits:
             device=self.device,
             wanted=self.wanted,
             seed=self.recipe.seed,
-            label=label,
+            label=f"{self.name}, {label}",
         )

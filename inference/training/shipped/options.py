@@ -49,9 +49,6 @@ class Options:
     seed: int
     threads: int
     version: str
-    fits: tuple[int, ...]
-    """Only these fits of each member (the number of folds means the one on every image); empty
-    for all."""
 
     @property
     def architecture(self) -> str:
@@ -87,16 +84,10 @@ def parse_options(
         f"leading stages that stay as they are (default {members})",
     )
     parser.add_argument("--seed", type=int, default=20261120)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--version", default=version, help="version written to model.yaml")
     parser.add_argument(
-        "--fits",
-        type=lambda text: tuple(int(part) for part in text.split(",")),
-        default=(),
-        metavar="N,N",
-        help="make these folds only, and no model (the number of folds: the fit on all images); "
-        "for several processes, which a last run without it puts together",
+        "--threads", type=int, default=2, help="threads; as many fits are made at once (default 2)"
     )
+    parser.add_argument("--version", default=version, help="version written to model.yaml")
     options = Options(**vars(parser.parse_args()))
     torch.set_num_threads(options.threads)
     return options

@@ -4,8 +4,10 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +77,38 @@ class Plan:
     """What the targets of images become by the way they were disguised."""
 
 
-def train(plan: Plan) -> Trained | None:
-    """Cross-validate, then fit on every row; None when only some fits were asked for.
+def train(plan: Plan) -> Trained:
+    """Cross-validate, then fit on every row.
 
     Each member learns alone; together they answer with the mean of their logits.
     """
-    if plan.options.fits:
-        for _, fits in _each_member(plan):
-            for number in plan.options.fits:
-                fits.fold(number) if number < fits.count else fits.everything()
-        return None
+    _fit_missing(plan, and_everything=True)
     return together([_fitted(network, fits) for network, fits in _each_member(plan)])
+
+
+def _fit_missing(plan: Plan, *, and_everything: bool) -> None:
+    """Make the fits that no earlier run left: one thread each, as many at once as may be.
+
+    The layers of a small network are too small to share out among threads; whole fits are not.
+    """
+    for place, (_, fits) in enumerate(_each_member(plan)):
+        missing = fits.missing(and_everything=and_everything)
+        if not missing:
+            continue
+        fits.bank()  # by all threads, before the processes that read it
+        with ProcessPoolExecutor(plan.options.threads, mp_context=get_context("spawn")) as pool:
+            for fitted in [pool.submit(_fit_one, plan, place, number) for number in missing]:
+                fitted.result()
+
+
+def _fit_one(plan: Plan, place: int, number: int | None) -> None:
+    """Make one fit of the member at `place`, in a process of its own."""
+    torch.set_num_threads(1)
+    _, fits = list(_each_member(plan))[place]
+    if number is None:
+        fits.everything()
+    else:
+        fits.fold(number)
 
 
 def _fitted(network: PooledClassifier, fits: Fits) -> Trained:
@@ -108,6 +131,7 @@ def together(members: list[Trained]) -> Trained:
 
 def cross_validate(plan: Plan) -> FloatArray:
     """Return out-of-fold logits (N, L), and fit nothing else."""
+    _fit_missing(plan, and_everything=False)
     found = [fits.out_of_fold()[0] for _, fits in _each_member(plan)]
     logits: FloatArray = np.mean(found, axis=0)
     return logits
@@ -147,6 +171,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
         )
 
     return Fits(
+        name=str(member),
         tail=Tail(stages, network.head),
         bank=bank,
         targets=material.targets,
