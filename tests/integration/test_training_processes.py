@@ -1,0 +1,79 @@
+"""Fits made in processes of their own are those of one process, and are made once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.training.augment import Augmentation
+from inference.training.samples import Sample
+from inference.training.shipped.crossval import Recipe
+from inference.training.shipped.loop import Schedule
+from inference.training.shipped.options import Options, members_of
+from inference.training.shipped.run import Material, Plan, Trained, cross_validate, train
+from inference.training.shipped.synthetic import synthetic_squares
+
+IMAGES, FOLDS = 12, 3
+
+
+def plan(threads: int) -> Plan:
+    nowhere = Path("nowhere")
+    return Plan(
+        material=Material(
+            samples=[
+                Sample(path=Path(f"drawn/{i}"), targets={}, group=str(i), source="drawn")
+                for i in range(IMAGES)
+            ],
+            squares=synthetic_squares(IMAGES, size=32, seed=4),
+            targets=(np.arange(IMAGES)[:, None] % 2).astype(np.float32),
+            folds=np.arange(IMAGES) % FOLDS,
+            held_out=[],
+        ),
+        keys=("odd",),
+        options=Options(
+            data=nowhere, out=nowhere, card=nowhere, size=32, epochs=1, variants=1,
+            members=members_of("small_cnn:0"), seed=3, threads=threads, version="0",
+        ),
+        recipe=Recipe(schedule=Schedule(epochs=1, head_epochs=0, batch=4)),
+        augmentation=Augmentation(),
+    )  # fmt: skip
+
+
+def trained_in(folder: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    return train(plan(threads))
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes_and_only_what_is_missing(tmp_path, monkeypatch):
+    one = trained_in(tmp_path / "one", 1, monkeypatch)
+    two = trained_in(tmp_path / "two", 2, monkeypatch)
+
+    np.testing.assert_allclose(two.logits, one.logits, atol=1e-5)
+    torch.testing.assert_close(
+        two.network.state_dict(), one.network.state_dict(), atol=1e-5, rtol=0
+    )
+    (run,) = (tmp_path / "two/.work/training-runs").iterdir()
+    fits = sorted([*run.glob("fold*.npy"), run / "final.safetensors"])
+    assert len(fits) == FOLDS + 1
+
+    (run / "fold1.npy").unlink()
+    kept = {file: file.stat().st_mtime_ns for file in fits if file.exists()}
+    again = trained_in(tmp_path / "two", 2, monkeypatch)
+
+    np.testing.assert_allclose(again.logits, two.logits, atol=1e-5)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+@pytest.mark.slow
+def test_cross_validation_alone_fits_no_network_on_every_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    logits = cross_validate(plan(2))
+
+    assert np.isfinite(logits).all()
+    (run,) = (tmp_path / ".work/training-runs").iterdir()
+    assert len(list(run.glob("fold*.npy"))) == FOLDS
+    assert not (run / "final.safetensors").exists()
