@@ -63,22 +63,24 @@ def augment(
     options: Augmentation,
     generator: torch.Generator,
     changes: Disguise | None = None,
-) -> NDArray[np.float32]:
-    """Return changed copies (N, size, size) in [0, 1] of the rows of `squares`.
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return changed copies (N, size, size) in [0, 1] of the rows of `squares`, and the moves.
 
-    Which ones are inverted and turned is drawn unless `changes` says it.
+    Which ones are inverted and turned is drawn unless `changes` says it. A move (2, 3) takes a
+    place of the copy, (x, y, 1) with x and y from -1 to 1, to its place in the square.
     """
     changes = changes or disguise(len(rows), options, generator)
     pixels = torch.from_numpy(squares.pixels[rows]).float() / 255.0
     inside = _inside(squares.boxes[rows], pixels.shape[-1])
     pixels = _tone(pixels, inside, changes, options, generator)
-    moved = _move(pixels[:, None], changes, options, generator)
+    moves = _moves(changes, options, generator)
+    moved = _moved(pixels[:, None], moves)
     if _chance(1, options.blur, generator).item():
         moved = _soften(moved, generator)
     noise = torch.randn(moved.shape, generator=generator)
     strength = options.noise * torch.rand((len(rows), 1, 1, 1), generator=generator)
     changed: NDArray[np.float32] = (moved + strength * noise).clamp(0.0, 1.0)[:, 0].numpy()
-    return changed
+    return changed, moves.numpy()
 
 
 def probe(squares: Squares) -> tuple[NDArray[np.uint8], Disguise]:
@@ -137,11 +139,9 @@ def _tone(
     return pixels.clamp(0.0, 1.0) * inside
 
 
-def _move(
-    images: Tensor, changes: Disguise, options: Augmentation, generator: torch.Generator
-) -> Tensor:
-    """Turn, lean, mirror, zoom and shift images (N, 1, size, size)."""
-    count = len(images)
+def _moves(changes: Disguise, options: Augmentation, generator: torch.Generator) -> Tensor:
+    """Draw how each image is turned, leant, mirrored, zoomed and shifted: (N, 2, 3)."""
+    count = len(changes.turns)
     unit = torch.rand((4, count), generator=generator)
     angle = torch.deg2rad((unit[0] * 2 - 1) * options.rotate_degrees)
     angle = angle + torch.from_numpy(changes.turns) * (torch.pi / 2)
@@ -158,7 +158,12 @@ def _move(
         lean = (torch.rand(count, generator=generator) * 2 - 1) * options.shear_degrees
         matrix[:, :, 1] += torch.tan(torch.deg2rad(lean))[:, None] * matrix[:, :, 0]
     matrix[:, :, 2] = shift.T
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    return matrix
+
+
+def _moved(images: Tensor, moves: Tensor) -> Tensor:
+    """Return images (N, 1, size, size) as the moves (N, 2, 3) show them."""
+    grid = functional.affine_grid(moves, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inference.evaluation.shipped.localisation import Boxed, covered, highest, overlap, read_boxes
+from inference.evaluation.shipped.localisation import Boxed, covered, highest, overlap
 
 QUARTERS = {
     "upper left": (0.0, 0.0, 0.5, 0.5),
@@ -75,13 +75,6 @@ def test_one_patient_s_images_are_drawn_together():
     low, high = overlap([case(QUARTERS["upper left"], held_out=False), *two])["iou_95"]
 
     assert low == high
-
-
-def test_boxes_are_fractions_of_the_original_and_carry_the_label_s_key(tmp_path):
-    table = tmp_path / "boxes.csv"
-    table.write_text("file,finding,x,y,w,h\na.jpg,Infiltrate,512,256,256,512\n", encoding="utf-8")
-
-    assert read_boxes(table)["a.jpg"] == {"Infiltration": [(0.5, 0.25, 0.75, 0.75)]}
 
 
 def test_two_boxes_cover_their_union():

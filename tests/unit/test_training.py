@@ -149,7 +149,7 @@ def test_same_seed_gives_same_weights(tmp_path: Path) -> None:
 def test_augmented_squares_stay_in_range_and_differ() -> None:
     squares = synthetic_squares(12, size=48, seed=2)
     options = Augmentation(quarter_turns=0.5, invert=0.5, blur=1.0)
-    changed = augment(squares, np.arange(12), options, torch.Generator().manual_seed(1))
+    changed, _ = augment(squares, np.arange(12), options, torch.Generator().manual_seed(1))
     assert changed.shape == (12, 48, 48)
     assert changed.dtype == np.float32
     assert changed.min() >= 0.0
@@ -165,7 +165,7 @@ def test_shear_leans_an_upright_line_and_keeps_a_level_one_level() -> None:
     leaning = Augmentation(
         rotate_degrees=0, zoom=(1, 1), shift=0, shear_degrees=30, mirror=0, contrast=0, noise=0
     )
-    upright, level = augment(
+    (upright, level), _ = augment(
         squares, np.arange(2), leaning, torch.Generator().manual_seed(2), NOT_DISGUISED
     )
     top, middle, bottom = (int(upright[row].argmax()) for row in (8, 32, 56))
@@ -182,7 +182,7 @@ def test_inverting_leaves_the_ground_black() -> None:
     still = Augmentation(
         rotate_degrees=0, zoom=(1, 1), shift=0, mirror=0, invert=1.0, contrast=0, noise=0
     )
-    changed = augment(squares, np.array([0]), still, torch.Generator().manual_seed(1))
+    changed, _ = augment(squares, np.array([0]), still, torch.Generator().manual_seed(1))
     assert changed[0, :, :7].max() == 0.0
     assert changed[0, :, 10:22].min() > 0.4
 
@@ -208,7 +208,7 @@ def test_augmentation_does_what_it_is_told_to() -> None:
     )
     told = Disguise(inverted=np.array([True, False]), turns=np.array([0, 0]))
     generator = torch.Generator().manual_seed(1)
-    changed = augment(squares, np.arange(2), still, generator, told)
+    changed, _ = augment(squares, np.arange(2), still, generator, told)
     before = squares.pixels.mean(axis=(1, 2)) / 255.0
     assert abs(changed[0].mean() - (1 - before[0])) < 0.12
     assert abs(changed[1].mean() - before[1]) < 0.12

@@ -11,7 +11,6 @@ same boxes with the maps of *other* images of the finding: what is gained by kno
 such findings usually lie, without looking at the image.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +26,8 @@ from inference.evaluation.loaded import Loaded
 from inference.evaluation.measures.bootstrap import interval, resample
 from inference.evaluation.measures.metrics import share_interval
 from inference.training.samples import Sample, load_squares
-from inference.training.shipped.sources_chest import chest_samples
-
-BOX_SIDE = 1024
-"""The boxes are in pixels of the 1024 x 1024 originals, all of them square."""
-
-KEY_OF_BOX = {"Infiltrate": "Infiltration"}
+from inference.training.shipped.pointing import Box
+from inference.training.shipped.sources_chest import chest_samples, placed, read_boxes
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 """Shares of the image that a cut map may cover."""
@@ -42,7 +37,6 @@ OVERLAPS = (0.1, 0.25)
 
 _GRID = 128
 
-Box = tuple[float, float, float, float]
 Mask = NDArray[np.bool_]
 
 
@@ -124,7 +118,7 @@ def overlap(cases: Sequence[Boxed]) -> dict[str, Any]:
 
 def _boxed(model: Loaded, data: Path) -> dict[str, list[Boxed]]:
     """Return the boxed findings of all images, train split too, by label key."""
-    boxes = read_boxes(data / "chest" / "nih14" / "boxes.csv")
+    boxes = read_boxes(data)
     samples = [s for s in chest_samples(data) if s.path.name in boxes]
     size = model.manifest.input.size
     squares = load_squares(data, samples, size=size)
@@ -142,22 +136,8 @@ def _boxed(model: Loaded, data: Path) -> dict[str, list[Boxed]]:
 def _case(
     sample: Sample, cam: NDArray[np.float32], drawn: Sequence[Box], content: NDArray[np.float64]
 ) -> Boxed:
-    top, left, bottom, right = (float(edge) for edge in content)
-    wide, high = right - left, bottom - top
-    placed = [(left + x * wide, top + y * high, left + u * wide, top + v * high)
-              for x, y, u, v in drawn]  # fmt: skip
-    return Boxed(held_out=sample.held_out, group=sample.group, cam=cam, boxes=placed)
-
-
-def read_boxes(path: Path) -> dict[str, dict[str, list[Box]]]:
-    """Return boxes by file and label key, as fractions (left, top, right, bottom)."""
-    found: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            x, y, w, h = (float(row[k]) / BOX_SIDE for k in ("x", "y", "w", "h"))
-            key = KEY_OF_BOX.get(row["finding"], row["finding"])
-            found[row["file"]][key].append((x, y, x + w, y + h))
-    return found
+    boxes = [placed(box, content) for box in drawn]
+    return Boxed(held_out=sample.held_out, group=sample.group, cam=cam, boxes=boxes)
 
 
 def highest(cam: NDArray[np.floating[Any]]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import functools
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,18 @@ from inference.training.augment import (
 from inference.training.samples import Squares
 
 _BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Copies:
+    """What a network is fed for some images, and what was done to these."""
+
+    maps: Tensor
+    """Shape (N, C, h, w), float32."""
+
+    changes: Disguise
+    moves: NDArray[np.float32]
+    """Shape (N, 2, 3), as `augment` returns them."""
 
 
 class StemBank:
@@ -64,29 +77,28 @@ class StemBank:
     ) -> None:
         self._stem = stem.eval()
         self._mean, self._std = mean, std
-        self.clean = _kept(kept / "clean.npy", lambda: self.maps(squares.pixels))
-        self.disguised = _kept(kept / "disguised.npy", lambda: self.maps(probe(squares)[0]))
-        copies = []
+        (self.clean,) = _kept(kept, ("clean",), lambda: (self.maps(squares.pixels),))
+        (self.disguised,) = _kept(kept, ("disguised",), lambda: (self.maps(probe(squares)[0]),))
+        self._copies = []
         for variant in range(variants):
             generator = torch.Generator().manual_seed(1000 * seed + variant)
             changes = disguise(len(squares), options, generator)
             make = functools.partial(self._changed, squares, options, generator, changes)
-            copies.append((_kept(kept / f"copy{variant}.npy", make), changes))
-        self._changed_copies = copies
+            maps, moves = _kept(kept, (f"copy{variant}", f"moves{variant}"), make)
+            self._copies.append(Copies(maps, changes, moves.numpy()))
 
-    def train(
-        self, rows: NDArray[np.int64], random: np.random.Generator
-    ) -> tuple[Tensor, Disguise]:
-        """Return maps of a random changed copy of each row, and how it was disguised."""
-        choice = random.integers(0, len(self._changed_copies), len(rows))
-        drawn = [self._changed_copies[c] for c in choice]
-        maps = torch.stack([copy[row] for (copy, _), row in zip(drawn, rows, strict=True)])
-        told = [
-            (changes.inverted[row], changes.turns[row])
-            for (_, changes), row in zip(drawn, rows, strict=True)
-        ]
-        inverted, turns = (np.array(values) for values in zip(*told, strict=True))
-        return maps.float(), Disguise(inverted=inverted, turns=turns)
+    def train(self, rows: NDArray[np.int64], random: np.random.Generator) -> Copies:
+        """Return a random changed copy of each row."""
+        choice = random.integers(0, len(self._copies), len(rows))
+        drawn = [(self._copies[c], row) for c, row in zip(choice, rows, strict=True)]
+        return Copies(
+            maps=torch.stack([copies.maps[row] for copies, row in drawn]).float(),
+            changes=Disguise(
+                inverted=np.array([copies.changes.inverted[row] for copies, row in drawn]),
+                turns=np.array([copies.changes.turns[row] for copies, row in drawn]),
+            ),
+            moves=np.stack([copies.moves[row] for copies, row in drawn]),
+        )
 
     def maps(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Return the stem's maps, float16, of letterboxed squares (N, size, size)."""
@@ -103,14 +115,16 @@ class StemBank:
         options: Augmentation,
         generator: torch.Generator,
         changes: Disguise,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         every = np.arange(len(squares))
-        parts = []
+        maps, moves = [], []
         for start in range(0, len(squares), _BATCH):
             rows = every[start : start + _BATCH]
             part = Disguise(inverted=changes.inverted[rows], turns=changes.turns[rows])
-            parts.append(self._forward(augment(squares, rows, options, generator, part)))
-        return torch.cat(parts)
+            changed, moved = augment(squares, rows, options, generator, part)
+            maps.append(self._forward(changed))
+            moves.append(torch.from_numpy(moved))
+        return torch.cat(maps), torch.cat(moves)
 
     def _forward(self, pixels: NDArray[np.float32]) -> Tensor:
         inputs = to_network(pixels, mean=self._mean, std=self._std)
@@ -119,14 +133,18 @@ class StemBank:
         return maps
 
 
-def _kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
-    """Return the maps of a file, made first where it is missing; mapped, not read."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
+def _kept(
+    folder: Path, names: tuple[str, ...], make: Callable[[], tuple[Tensor, ...]]
+) -> list[Tensor]:
+    """Return tensors by name, made first where one is missing; mapped, not read."""
+    files = [folder / f"{name}.npy" for name in names]
+    if not all(file.exists() for file in files):
+        folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        with partial.open("wb") as stream:
-            np.save(stream, make().contiguous().numpy())
-        partial.replace(file)
-        print(f"bank: {file.stem}, {time.monotonic() - started:.0f} s", flush=True)
-    return torch.from_numpy(np.load(file, mmap_mode="c"))
+        for file, made in zip(files, make(), strict=True):
+            partial = file.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as stream:
+                np.save(stream, made.contiguous().numpy())
+            partial.replace(file)
+        print(f"bank: {names[0]}, {time.monotonic() - started:.0f} s", flush=True)
+    return [torch.from_numpy(np.load(file, mmap_mode="c")) for file in files]

@@ -58,6 +58,7 @@ from inference.training.shipped.run import (
 from inference.training.shipped.sources_chest import (
     chest_samples,
     small_chest_samples,
+    training_boxes,
     unlabelled_chest_samples,
 )
 from inference.types import Task
@@ -124,9 +125,13 @@ def gather(options: Options, mix: Mix) -> Material:
         boxes=np.concatenate([part.boxes for part in loaded]),
     )
     targets = target_matrix(samples, FINDING_KEYS)
-    held_out = [s for s in everything if s.held_out]
     return Material(
-        samples=samples, squares=squares, targets=targets, folds=folds, held_out=held_out
+        samples=samples,
+        squares=squares,
+        targets=targets,
+        folds=folds,
+        held_out=[s for s in everything if s.held_out],
+        boxes=training_boxes(options.data, samples, squares),
     )
 
 
@@ -135,11 +140,11 @@ def main() -> None:
     options = parse_options(
         "chest",
         model="chest-findings",
-        members="mobilenet_v2:7,mobilenet_v3_small:4",
+        members="mobilenet_v2:4,mobilenet_v3_small:4",
         size=224,
         epochs=6,
         variants=6,
-        version="0.4.1",
+        version="0.5.0",
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
@@ -156,7 +161,7 @@ def main() -> None:
 def chest_recipe(options: Options) -> Recipe:
     """Return the shipped model's recipe, at the command line's number of epochs."""
     return Recipe(
-        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
+        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4, pointing=0.05),
         balance_most=2.0,
         positive_most=3.0,
         seed=options.seed,

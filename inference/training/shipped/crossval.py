@@ -19,6 +19,7 @@ from inference.training.provenance import code_commit
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.loop import Schedule, Tail, Wanted, as_given, fit, predict
+from inference.training.shipped.pointing import Boxes
 
 RUNS = Path(".work/training-runs")
 
@@ -104,6 +105,7 @@ class Fits:
     kept: Path
     device: Device
     wanted: Wanted = as_given
+    boxes: Boxes | None = None
 
     @property
     def count(self) -> int:
@@ -167,6 +169,7 @@ class Fits:
             objective=objective_of(self.recipe, self.targets[rows]),
             device=self.device,
             wanted=self.wanted,
+            boxes=self.boxes,
             seed=self.recipe.seed,
             label=f"{self.name}, {label}",
         )

@@ -17,6 +17,7 @@ from inference.training.device import Device
 from inference.training.losses import Objective
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
+from inference.training.shipped.pointing import Boxes, missed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,9 @@ class Schedule:
     consistency: float = 0.0
     """Weight of the agreement of two copies of an image without any label."""
 
+    pointing: float = 0.0
+    """Weight of looking where a radiologist drew a box."""
+
 
 Wanted = Callable[[FloatArray, Disguise], FloatArray]
 
@@ -56,9 +60,16 @@ class Tail(nn.Module):
         self.head = head
 
     def forward(self, maps: Tensor) -> Tensor:
-        pooled = self.stages(maps).mean(dim=(2, 3))
-        logits: Tensor = self.head(self.dropout(pooled))
+        return self.answer(self.stages(maps))
+
+    def answer(self, features: Tensor) -> Tensor:
+        """Return logits (N, L) of the last stage's features (N, C, h, w)."""
+        logits: Tensor = self.head(self.dropout(features.mean(dim=(2, 3))))
         return logits
+
+    def evidence(self, features: Tensor) -> Tensor:
+        """Return what each cell says for each label, (N, L, h, w): its mean is the logit."""
+        return torch.einsum("lc,nchw->nlhw", self.head.weight, features)
 
 
 def fit(
@@ -72,6 +83,7 @@ def fit(
     objective: Objective,
     device: Device,
     wanted: Wanted = as_given,
+    boxes: Boxes | None = None,
     seed: int,
     label: str,
 ) -> Tail:
@@ -97,6 +109,8 @@ def fit(
         The arithmetic of the forward pass, on the CPU.
     wanted : callable, optional
         What the targets of images become by the way they were disguised.
+    boxes : Boxes, optional
+        Where a radiologist saw a label.
     seed : int
         Seed of drawing and dropout.
     label : str
@@ -121,10 +135,15 @@ def fit(
         for step in range(batches):
             _set_rates(optimiser, schedule, epoch + step / batches)
             drawn = random.choice(rows, schedule.batch, p=share)
-            maps, changes = bank.train(drawn, random)
+            copies = bank.train(drawn, random)
             with device.autocast():
-                logits = learner(maps.to(memory_format=torch.channels_last))
-            loss = objective(logits.float(), torch.from_numpy(wanted(targets[drawn], changes)))
+                features = learner.stages(copies.maps.to(memory_format=torch.channels_last))
+                logits = learner.answer(features)
+            aims = torch.from_numpy(wanted(targets[drawn], copies.changes))
+            loss = objective(logits.float(), aims)
+            if schedule.pointing and boxes is not None:
+                evidence = learner.evidence(features.float())
+                loss = loss + schedule.pointing * missed(evidence, boxes, drawn, copies.moves)
             if schedule.consistency and len(unlabelled):
                 some = random.choice(unlabelled, schedule.batch // 4)
                 loss = loss + schedule.consistency * disagreement(
@@ -157,7 +176,7 @@ def disagreement(
     The second copy's are what the first is held to (Sajjadi et al., 2016; Laine and Aila,
     2017).
     """
-    one, other = (bank.train(rows, random)[0] for _ in range(2))
+    one, other = (bank.train(rows, random).maps for _ in range(2))
     with device.autocast():
         found = learner(one.to(memory_format=torch.channels_last))
         with torch.no_grad():

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +26,7 @@ from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe, run_folder
 from inference.training.shipped.loop import Tail, Wanted, as_given
 from inference.training.shipped.options import Member, Options, command_line
+from inference.training.shipped.pointing import Boxes
 
 BANKS = Path(".work/banks")
 _OF_BANK = ("size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed")
@@ -42,6 +43,9 @@ class Material:
     folds: NDArray[np.int64]
     held_out: list[Sample]
     """Not loaded here: measured after export, by the code that anyone can run again."""
+
+    boxes: Boxes = field(default_factory=dict)
+    """Where a radiologist saw a label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +184,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
         kept=run_folder(told),
         device=choose_device("cpu", "auto"),
         wanted=plan.wanted,
+        boxes=material.boxes,
     )
 
 
@@ -264,6 +269,7 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
         "keys": plan.keys,
         "images": len(material.samples),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
+        "boxes": material.boxes,
         "recipe": asdict(plan.recipe),
         "augmentation": asdict(plan.augmentation),
     }

@@ -1,11 +1,22 @@
 """Frontal chest radiographs of NIH ChestX-ray14 for the findings network."""
 
 import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from inference.training.samples import Sample
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.training.samples import Sample, Squares
 from inference.training.shipped.labels import FINDING_KEYS, FRONTAL_CHEST
+from inference.training.shipped.pointing import Box, Boxes
 from inference.training.shipped.sources_bodypart import bodypart_samples
+
+BOX_SIDE = 1024
+"""The boxes are in pixels of the 1024 x 1024 originals, all of them square."""
+
+KEY_OF_BOX = {"Infiltrate": "Infiltration"}
 
 
 def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
@@ -64,6 +75,56 @@ def unlabelled_chest_samples(data: Path) -> list[Sample]:
         for s in bodypart_samples(data, seed=0)
         if s.source == "unifesp" and s.targets.get(FRONTAL_CHEST) == 1.0
     ]
+
+
+def read_boxes(data: Path) -> Mapping[str, Mapping[str, Sequence[Box]]]:
+    """Return the hand-drawn boxes by file and finding, as fractions of the image's sides."""
+    found: dict[str, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
+    for row in _rows(data / "chest" / "nih14" / "boxes.csv"):
+        x, y, w, h = (float(row[k]) / BOX_SIDE for k in ("x", "y", "w", "h"))
+        key = KEY_OF_BOX.get(row["finding"], row["finding"])
+        found[row["file"]][key].append((x, y, x + w, y + h))
+    return found
+
+
+def placed(box: Box, content: NDArray[np.float64]) -> Box:
+    """Return a box of the image as one of the square.
+
+    Parameters
+    ----------
+    box : Box
+    content : ndarray of float, shape (4,)
+        Where the image lies: top, left, bottom and right as fractions of the square.
+    """
+    top, left, bottom, right = (float(edge) for edge in content)
+    wide, high = right - left, bottom - top
+    x, y, u, v = box
+    return left + x * wide, top + y * high, left + u * wide, top + v * high
+
+
+def training_boxes(data: Path, samples: Sequence[Sample], squares: Squares) -> Boxes:
+    """Return the boxes of `samples` (none of which may be held out) by their rows.
+
+    Parameters
+    ----------
+    data : Path
+        The data folder.
+    samples : sequence of Sample
+    squares : Squares
+        The same images, letterboxed.
+    """
+    boxes = read_boxes(data)
+    contents = squares.boxes / squares.pixels.shape[-1]
+    return {
+        row: [
+            (FINDING_KEYS.index(key), placed(box, content))
+            for key, drawn in boxes[sample.path.name].items()
+            if key in FINDING_KEYS
+            for box in drawn
+        ]
+        for row, (sample, content) in enumerate(zip(samples, contents, strict=True))
+        if sample.path.name in boxes
+    }
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

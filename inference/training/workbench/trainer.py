@@ -182,7 +182,7 @@ class Trainer:
         parts = [part for part in parts if len(part) > 1]  # batch norm needs two
 
         def made(part: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-            changed = augment(self._train.squares, part, task.augmentation, generator)
+            changed, _ = augment(self._train.squares, part, task.augmentation, generator)
             inputs = to_network(changed, mean=IMAGENET_MEAN, std=IMAGENET_STD)
             return inputs, torch.from_numpy(targets[part])
 
