@@ -47,7 +47,9 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
         "How often the highest cell of a finding's map lies inside a box that a radiologist drew "
         "(held-out images that have boxes), beside the share of the image that the boxes cover; "
         "and how far the map, cut at a share of the image chosen on training boxes, covers the "
-        "box (intersection over union), beside the same with maps and boxes of different images:",
+        "box (intersection over union), beside the same with maps and boxes of different images. "
+        "The boxes of training images also taught the network where to look, so that share may "
+        "be chosen too small:",
         table(
             ("Finding", "Images", "Hits (95 %)", "Chance", "Cut at", "Mean IoU (95 %)", "Chance",
              "IoU 0.1 or more"),

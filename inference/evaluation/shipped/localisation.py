@@ -6,9 +6,10 @@ the share of the image that the boxes cover.
 
 For the overlap a map is cut at a quantile: its highest share of the image is held against the
 boxes of the finding, as intersection over union (IoU). The share is chosen per finding on
-boxes of the train split alone; numbers are of held-out images. Chance is the overlap of the
-same boxes with the maps of *other* images of the finding: what is gained by knowing where
-such findings usually lie, without looking at the image.
+boxes of the train split alone; numbers are of held-out images. The shipped network learned
+from the same train boxes where to look, so the share may be chosen too small. Chance is the
+overlap of the same boxes with the maps of *other* images of the finding: what is gained by
+knowing where such findings usually lie, without looking at the image.
 """
 
 from collections import defaultdict

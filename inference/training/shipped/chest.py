@@ -85,6 +85,12 @@ SOURCES = [
         "labels": "mined from reports by a program; about one in ten is wrong",
     },
     {
+        "name": "NIH ChestX-ray14, boxes",
+        "terms": "NIH Clinical Center: free use with attribution",
+        "labels": "drawn by a radiologist around eight findings; those of training images teach "
+        "where to look, those of held-out images judge the heat maps",
+    },
+    {
         "name": "Probabilities of a DenseNet-121 trained on ChestX-ray14 (reproduce-chexnet)",
         "terms": "BSD-3-Clause",
         "labels": "mixed half and half into the targets of the training images that have them",
