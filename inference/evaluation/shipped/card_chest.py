@@ -55,6 +55,7 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
              "IoU 0.1 or more"),
             [_map(key, score) for key, score in metrics["heat_maps"].items()],
         ),
+        _all_hits(list(metrics["heat_maps"].values())),
     ]  # fmt: skip
 
 
@@ -155,6 +156,12 @@ def _rival(each: dict[str, Any]) -> tuple[Any, ...]:
         f"{mean['ours']:.3f}",
         f"{mean['difference']:+.3f} ({low:+.3f} to {high:+.3f})",
     )
+
+
+def _all_hits(scores: list[dict[str, Any]]) -> str:
+    images = sum(score["images"] for score in scores)
+    hits = sum(round(score["hits"] * score["images"]) for score in scores)
+    return f"In all, {hits} of {images} boxed findings are hit ({percent(hits / images)})."
 
 
 def _map(key: str, score: dict[str, Any]) -> tuple[Any, ...]:
