@@ -62,7 +62,7 @@ LIMITS = {
             "- Which findings are reported was decided by the interval on the held-out images; "
             "the numbers of reported findings are therefore slightly flattered.",
             "- A heat map shows what moved the score. It is no outline of a lesion; the table "
-            "above says how seldom its peak lies on one.",
+            "above says how often its peak lies on one.",
         ]
     ),
 }
