@@ -141,7 +141,7 @@ def fit(
                 logits = learner.answer(features)
             aims = torch.from_numpy(wanted(targets[drawn], copies.changes))
             loss = objective(logits.float(), aims)
-            if schedule.pointing and boxes is not None:
+            if schedule.pointing and boxes:
                 evidence = learner.evidence(features.float())
                 loss = loss + schedule.pointing * missed(evidence, boxes, drawn, copies.moves)
             if schedule.consistency and len(unlabelled):

@@ -45,7 +45,7 @@ class Material:
     """Not loaded here: measured after export, by the code that anyone can run again."""
 
     boxes: Boxes = field(default_factory=dict)
-    """Where a radiologist saw a label."""
+    """Where a radiologist saw a label; for the first member alone (docs/decisions/0021)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +184,13 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
         kept=run_folder(told),
         device=choose_device("cpu", "auto"),
         wanted=plan.wanted,
-        boxes=material.boxes,
+        boxes=_boxes(plan, member),
     )
+
+
+def _boxes(plan: Plan, member: Member) -> Boxes:
+    """Return the boxes for the member that heat maps are drawn from, the first; else none."""
+    return plan.material.boxes if member is plan.options.members[0] else {}
 
 
 def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, Any]:
@@ -269,7 +274,7 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
         "keys": plan.keys,
         "images": len(material.samples),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
-        "boxes": material.boxes,
+        "boxes": _boxes(plan, member),
         "recipe": asdict(plan.recipe),
         "augmentation": asdict(plan.augmentation),
     }
