@@ -49,10 +49,7 @@ VARIANTS = (
     Variant(name="without the 64-pixel images", mix={"small": False}),
     Variant(name="EfficientNet-Lite0, last 5 of 18 stages trained",
             options={"members": (Member("efficientnet_lite0", 13),)}),
-    Variant(name="288 px, last 8 of 19 stages, 6 copies, 6 epochs (0.3.0)",
-            options={"size": 288, "members": (Member("mobilenet_v2", 11),), "variants": 6,
-                     "epochs": 6},
-            mix={"unlabelled": False}),
+    Variant(name="288 px", options={"size": 288}),
     Variant(name="consistency on unlabelled UNIFESP chests", schedule={"consistency": 1.0}),
     Variant(name="DenseNet-121 from random weights (none at hand), 112 px",
             options={"members": (Member("densenet121", 0),), "size": 112}),
@@ -113,7 +110,8 @@ def _page(rows: list[dict[str, Any]]) -> str:
         "images, patients kept together. Each row changes one thing of the first; the "
         "difference has a 95 % interval from draws of patients, the same for both. Held-out "
         "images took no part. The base is a cheap form of one shipped member, so that all rows "
-        "fit into an hour or two; labels are mined from reports, about one in ten is wrong.",
+        "fit into an hour or two; labels are mined from reports, about one in ten is wrong. What "
+        "the boxes do for the heat maps is in [the card](chest-findings.md).",
         "",
         "| Variant | Mean AUC | Against the base (95 %) |",
         "| --- | --- | --- |",
