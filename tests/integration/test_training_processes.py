@@ -1,5 +1,9 @@
-"""Fits made in processes of their own are those of one process, and are made once."""
+"""Fits made in processes of their own are those of one process, and are made once.
 
+Boxes teach the first member of a model and no other.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +81,28 @@ def test_cross_validation_alone_fits_no_network_on_every_row(tmp_path, monkeypat
     (run,) = (tmp_path / ".work/training-runs").iterdir()
     assert len(list(run.glob("fold*.npy"))) == FOLDS
     assert not (run / "final.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_boxes_teach_the_first_member_alone(tmp_path, monkeypatch):
+    def logits(name: str, pointing: float) -> list[np.ndarray]:
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with_boxes = plan(2)
+        with_boxes = replace(
+            with_boxes,
+            material=replace(
+                with_boxes.material, boxes={i: [(0, (0.0, 0.0, 0.5, 0.5))] for i in range(IMAGES)}
+            ),
+            options=replace(with_boxes.options, members=members_of("small_cnn:0,small_cnn:0")),
+            recipe=Recipe(
+                schedule=Schedule(epochs=2, head_epochs=0, batch=4, rate=1e-2, pointing=pointing)
+            ),
+        )
+        return [member.logits for member in train(with_boxes).members]
+
+    first, second = logits("held", 1.0)
+    first_left_alone, second_left_alone = logits("left alone", 0.0)
+
+    assert np.abs(first - first_left_alone).max() > 1e-3
+    np.testing.assert_allclose(second, second_left_alone, atol=1e-5)
