@@ -1,7 +1,7 @@
 """``make pictures``: take the README's pictures of OHIF again.
 
 The studies are phantoms and say so; the results are what the shipped networks made of them, the
-chest model with operating points so low that there is a heat map to see.
+chest model altered so that there is a heat map to see.
 """
 
 import tempfile
