@@ -44,6 +44,7 @@ from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
 from inference.training.shipped.loop import Schedule, Tail, fit, predict
+from inference.training.shipped.pointing import missed
 from inference.training.shipped.sources_bodypart import disguised_targets, region_targets
 from inference.training.shipped.synthetic import synthetic_squares
 
@@ -100,6 +101,43 @@ def test_a_few_steps_learn_bright_from_dark(tmp_path: Path) -> None:
     )
     scores = predict(trained, bank.clean)[:, 0].astype(np.float64)
     assert auc(scores, targets[:, 0] > 0.5) > 0.9
+
+
+def test_boxes_draw_the_evidence_into_them(tmp_path: Path) -> None:
+    squares, targets = bright_and_dark(32)
+    bank, tail = bank_and_tail(squares, tmp_path)
+    rows = np.arange(32)
+    boxes = {row: [(0, (0.25, 0.25, 0.75, 0.75))] for row in range(0, 32, 2)}
+
+    def outside(pointing: float) -> float:
+        trained = fit(
+            tail,
+            bank,
+            targets,
+            rows,
+            schedule=Schedule(
+                epochs=60,
+                head_epochs=0,
+                batch=8,
+                rate=5e-2,
+                head_rate=5e-2,
+                average=0.5,
+                pointing=pointing,
+            ),
+            weights=np.ones(32),
+            objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
+            device=FLOAT32,
+            boxes=boxes,
+            seed=1,
+            label="test",
+        )
+        copies = bank.train(rows, np.random.default_rng(2))
+        with torch.inference_mode():
+            evidence = trained.evidence(trained.stages(copies.maps))
+            return float(missed(evidence, boxes, rows, copies.moves))
+
+    held, left_alone = outside(1.0), outside(0.0)
+    assert held < left_alone / 2
 
 
 def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) -> None:

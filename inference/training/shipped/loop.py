@@ -68,7 +68,7 @@ class Tail(nn.Module):
         return logits
 
     def evidence(self, features: Tensor) -> Tensor:
-        """Return what each cell says for each label, (N, L, h, w): its mean is the logit."""
+        """Return what each cell says for each label, (N, L, h, w): the logit is mean and bias."""
         return torch.einsum("lc,nchw->nlhw", self.head.weight, features)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -108,7 +109,7 @@ def _fit_missing(plan: Plan, *, and_everything: bool) -> None:
 def _fit_one(plan: Plan, place: int, number: int | None) -> None:
     """Make one fit of the member at `place`, in a process of its own."""
     torch.set_num_threads(1)
-    _, fits = list(_each_member(plan))[place]
+    _, fits = next(itertools.islice(_each_member(plan), place, None))
     if number is None:
         fits.everything()
     else:
