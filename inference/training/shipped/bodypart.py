@@ -120,16 +120,16 @@ def main() -> None:
     options = parse_options(
         "bodypart",
         model="bodypart",
-        members="mobilenet_v2:4,efficientnet_lite0:9",
+        members="mobilenet_v2:5,efficientnet_lite0:10",
         size=224,
-        epochs=8,
+        epochs=7,
         variants=8,
-        version="0.5.0",
+        version="0.6.0",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
-        schedule=Schedule(epochs=options.epochs),
+        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
         exclusive=BODYPART_KEYS.index(FRONTAL_CHEST),
         seed=options.seed,
     )
