@@ -31,7 +31,12 @@ from inference.reconcile import reconcile
 from inference.regions import RegionMap, load_regions
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.samples import Sample, target_matrix
-from inference.training.shipped.bodypart import auxiliary_points, bodypart_labels, training_list
+from inference.training.shipped.bodypart import (
+    ALIKE,
+    auxiliary_points,
+    bodypart_labels,
+    training_list,
+)
 from inference.training.shipped.filing import filing_trials
 from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS, OTHERS
 from inference.training.shipped.looked_at import looked_at
@@ -180,7 +185,7 @@ def fitted(
     """Return calibration and operating points of some rows, chosen as the training does: the
     pair that finds most swaps with at most `MOST_FALSE` false flags among these rows."""
     own = [sample for sample, use in zip(samples, rows, strict=True) if use]
-    calibration = fit_calibration(logits[rows], targets[rows])
+    calibration = fit_calibration(logits[rows], targets[rows], alike=ALIKE)
     probabilities = calibration(logits[rows])
     points = auxiliary_points(probabilities, targets[rows])
     trials = filing_trials(probabilities, targets[rows], own, points[NOT_OURS].present_at)

@@ -14,7 +14,7 @@ from inference.manifest import InputSpec, Label, ModelManifest, OperatingPoint
 from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation, probe
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
-from inference.training.calibrate import Calibration, fit_calibration
+from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
 from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
@@ -61,6 +61,9 @@ from inference.types import Task
 
 FOLDS = 5
 SYNTHETIC = 120
+ALIKE = BODYPART_KEYS.index(FRONTAL_CHEST)
+"""Outputs of which an image mostly shows one: regions, *Others* and *NotOurs*."""
+
 AUGMENTATION = Augmentation(
     rotate_degrees=20,
     zoom=(0.8, 1.35),
@@ -130,7 +133,7 @@ def main() -> None:
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
         schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
-        exclusive=BODYPART_KEYS.index(FRONTAL_CHEST),
+        exclusive=ALIKE,
         seed=options.seed,
     )
     plan = Plan(
@@ -151,9 +154,17 @@ def publish(plan: Plan, trained: Trained) -> None:
     told = disguised_targets(material.targets, probe(material.squares)[1])[scored]
     targets = material.targets[scored]
     samples = [s for s, use in zip(material.samples, scored, strict=True) if use]
-    logits, disguised = trained.logits[scored], trained.disguised[scored]
-    calibration = fit_calibration(*with_disguised(logits, disguised, targets, told))
-    probabilities = calibration(logits)
+    folds, logits, disguised = (
+        array[scored] for array in (material.folds, trained.logits, trained.disguised)
+    )
+
+    def calibration_of(rows: NDArray[np.bool_]) -> Calibration:
+        parts = (array[rows] for array in (logits, disguised, targets, told))
+        return fit_calibration(*with_disguised(*parts), alike=ALIKE)
+
+    calibration = calibration_of(np.ones(len(samples), dtype=bool))
+    probabilities = calibrated_apart(logits, folds, calibration_of)
+    of_disguised = calibrated_apart(disguised, folds, calibration_of)
     points = auxiliary_points(probabilities, targets)
     correct, wrong = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
     pair = choose_thresholds(correct, wrong)
@@ -177,7 +188,7 @@ def publish(plan: Plan, trained: Trained) -> None:
             },
             "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
             "frontal_gate": plain(gate_section(probabilities, targets, points)),
-            "disguised": plain(disguised_section(calibration(disguised), targets, told, points)),
+            "disguised": plain(disguised_section(of_disguised, targets, told, points)),
         },
         training=plain(training_section("bodypart", plan, trained)),
         weights_sha256=write_weights(options.out, trained.network),
@@ -187,7 +198,7 @@ def publish(plan: Plan, trained: Trained) -> None:
         OutOfFold(
             logits=logits,
             paths=tuple(str(sample.path) for sample in samples),
-            folds=material.folds[scored],
+            folds=folds,
             weights_sha256=manifest.weights_sha256,
         )
     )
@@ -196,13 +207,22 @@ def publish(plan: Plan, trained: Trained) -> None:
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
     metrics["members"] = [
-        plain(by_source(fit_calibration(own, targets)(own), targets, samples))
-        for own in (member.logits[scored] for member in trained.members)
+        plain(by_source(calibrated_alone(member.logits[scored], targets, folds), targets, samples))
+        for member in trained.members
     ]
     metrics["float16_difference"] = difference
     write_manifest(options.out, manifest.model_copy(update={"metrics": metrics}))
     write_card(options.out, options.card)
     print(f"held out: {held_out}", flush=True)
+
+
+def calibrated_alone(
+    logits: FloatArray, targets: FloatArray, folds: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the probabilities of out-of-fold logits, calibrated by images as they are."""
+    return calibrated_apart(
+        logits, folds, lambda rows: fit_calibration(logits[rows], targets[rows], alike=ALIKE)
+    )
 
 
 def auxiliary_points(

@@ -1,0 +1,64 @@
+"""Calibrations of the body part network's out-of-fold logits, each fold's fitted to the others.
+
+``python -m tests.bench.bench_calibration --data ../shared/data`` prints the table of
+docs/decisions/0022 (half a minute): log loss over all outputs, top-1 and macro F1 on UNIFESP.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.evaluation.shipped.heldout import region_scores
+from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
+from inference.training.samples import target_matrix
+from inference.training.shipped.bodypart import ALIKE, training_list
+from inference.training.shipped.labels import BODYPART_KEYS
+from inference.training.shipped.options import DEFAULT_DATA
+from inference.training.shipped.outoffold import load
+from tests.bench.bench_accession import COMMITTED
+
+PULLS = [(t, b) for t in (10.0, 50.0, 200.0) for b in (5.0, 10.0, 50.0)]
+AS_ONE = (1e6, 1e6)
+SEED = 20261120
+
+
+def main() -> None:
+    """Print a row per calibration."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA))
+    data = parser.parse_args().data
+    kept = load(COMMITTED)
+    samples, _ = training_list(data, SEED)
+    assert kept.paths == tuple(str(sample.path) for sample in samples), "other training list"
+    targets = target_matrix(samples, BODYPART_KEYS)
+    unifesp = np.array([sample.source == "unifesp" for sample in samples])
+    ways = {"each label alone": (0, AS_ONE), "one for all": (ALIKE, AS_ONE)}
+    ways |= {f"pulled {t:g} and {b:g}": (ALIKE, (t, b)) for t, b in PULLS}
+    print("| Calibration | Log loss | Top-1 | Macro F1 |\n| --- | --- | --- | --- |")
+    for name, (alike, pull) in ways.items():
+
+        def calibration_of(
+            rows: NDArray[np.bool_], alike: int = alike, pull: tuple[float, float] = pull
+        ) -> Calibration:
+            return fit_calibration(kept.logits[rows], targets[rows], alike=alike, pull=pull)
+
+        found = calibrated_apart(kept.logits, kept.folds, calibration_of)
+        scores = region_scores(found[unifesp], targets[unifesp])
+        print(
+            f"| {name} | {log_loss(found, targets):.5f} | {scores['top1_in_label_set']:.3f} "
+            f"| {scores['macro_f1_of_labels']:.3f} |",
+            flush=True,
+        )
+
+
+def log_loss(probabilities: NDArray[np.float64], targets: NDArray[np.float32]) -> float:
+    """Return the mean binary cross-entropy over the known targets."""
+    known = ~np.isnan(targets)
+    said = np.where(targets >= 0.5, probabilities, 1 - probabilities)
+    return float(-np.log(said[known].clip(1e-12)).mean())
+
+
+if __name__ == "__main__":
+    main()
