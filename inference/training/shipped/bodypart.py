@@ -125,7 +125,7 @@ def main() -> None:
         model="bodypart",
         members="mobilenet_v2:5,efficientnet_lite0:10",
         size=224,
-        epochs=7,
+        epochs=5,
         variants=8,
         version="0.6.0",
     )
