@@ -3,6 +3,9 @@
 Boxes teach the first member of a model and no other.
 """
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +22,23 @@ from inference.training.shipped.run import Material, Plan, Trained, cross_valida
 from inference.training.shipped.synthetic import synthetic_squares
 
 IMAGES, FOLDS = 12, 3
+
+
+KILLED = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from inference.training.shipped.run import end_with_parent
+
+def fit():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:
+        pool.submit(fit).result()
+"""
 
 
 def plan(threads: int) -> Plan:
@@ -106,3 +126,15 @@ def test_boxes_teach_the_first_member_alone(tmp_path, monkeypatch):
 
     assert np.abs(first - first_left_alone).max() > 1e-3
     np.testing.assert_allclose(second, second_left_alone, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_fit_does_not_outlive_a_training_that_was_killed(tmp_path):
+    """The pipe of the output closes when the last process that writes to it has ended."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED, encoding="utf-8")
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE) as training:
+        assert training.stdout is not None
+        assert int(training.stdout.readline()) != training.pid
+        training.send_signal(signal.SIGKILL)
+        assert training.communicate(timeout=60)[0] == b""

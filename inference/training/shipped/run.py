@@ -4,11 +4,13 @@ import functools
 import hashlib
 import itertools
 import json
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +103,26 @@ def _fit_missing(plan: Plan, *, and_everything: bool) -> None:
         if not missing:
             continue
         fits.bank()  # by all threads, before the processes that read it
-        with ProcessPoolExecutor(plan.options.threads, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            plan.options.threads, mp_context=get_context("spawn"), initializer=end_with_parent
+        ) as pool:
             for fitted in [pool.submit(_fit_one, plan, place, number) for number in missing]:
                 fitted.result()
+
+
+def end_with_parent() -> None:
+    """Let this process end as soon as the one that began it does, even one that was killed.
+
+    Else a fit that nobody waits for would go on for minutes beside that of the next start.
+    """
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fit_one(plan: Plan, place: int, number: int | None) -> None:
