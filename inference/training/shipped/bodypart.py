@@ -123,16 +123,16 @@ def main() -> None:
     options = parse_options(
         "bodypart",
         model="bodypart",
-        members="mobilenet_v2:5,efficientnet_lite0:10",
+        members="mobilenet_v2:4,efficientnet_lite0:9",
         size=224,
-        epochs=5,
+        epochs=8,
         variants=8,
-        version="0.6.0",
+        version="0.5.0",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
-        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4),
+        schedule=Schedule(epochs=options.epochs),
         exclusive=ALIKE,
         seed=options.seed,
     )
