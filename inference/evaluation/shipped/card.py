@@ -67,10 +67,14 @@ def _facts(manifest: ModelManifest) -> str:
         ("Storage", f"matrices as float16: probabilities differ by {changed} at most"),
         *(("Member", _member(member)) for member in training["members"]),
         ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
-        ("Made again by", f"`{training['command']}`"),
+        ("Made again by", " then ".join(f"`{command}`" for command in _commands(training))),
         ("Licence", manifest.licence),
     ]
     return table(("", ""), rows)
+
+
+def _commands(training: dict[str, Any]) -> list[str]:
+    return [training[key] for key in ("command", "recalibrated") if key in training]
 
 
 def _member(member: dict[str, Any]) -> str:

@@ -43,11 +43,7 @@ def bodypart_sections(manifest: ModelManifest) -> list[str]:
             ),
             scores,
         ),
-        "What the members are worth alone, cross-validation:",
-        table(
-            ("Network", "UNIFESP, top-1", "Macro F1", "Limbs, top-1"),
-            [*_members(manifest), ("together", *_alone(cross))],
-        ),
+        *_members(manifest),
         _chest_text(cross["unifesp_chest_recall"]),
         "Per output, cross-validation over all sources, at the region threshold "
         f"{verdict['present_at']}. Classes with few images have wide, unprinted errors:",
@@ -63,9 +59,19 @@ def bodypart_sections(manifest: ModelManifest) -> list[str]:
     ]
 
 
-def _members(manifest: ModelManifest) -> list[tuple[str, ...]]:
+def _members(manifest: ModelManifest) -> list[str]:
+    """What each member is worth; nothing of a model that was calibrated again without them."""
+    if "members" not in manifest.metrics:
+        return []
     told = zip(manifest.training["members"], manifest.metrics["members"], strict=True)
-    return [(member["network"], *_alone(scores)) for member, scores in told]
+    alone = [(member["network"], *_alone(scores)) for member, scores in told]
+    return [
+        "What the members are worth alone, cross-validation:",
+        table(
+            ("Network", "UNIFESP, top-1", "Macro F1", "Limbs, top-1"),
+            [*alone, ("together", *_alone(manifest.metrics["cross_validation"]))],
+        ),
+    ]
 
 
 def _alone(scores: dict[str, Any]) -> tuple[str, ...]:
@@ -162,15 +168,21 @@ def _disguised_text(disguised: dict[str, Any]) -> str:
         )
         for key in ("Inverted", "Turned")
     ]
-    regions = disguised["regions"]
-    low, high = regions["top1_in_label_set_95"]
     return "\n\n".join(
         [
             "Copies of all images, half of them with inverted greys, every third one turned by 90, "
             "180 or 270 degrees (cross-validation). *Turned* is known of chests only:",
             table(("Output", "Noticed", "False, on copies that are not so"), rows),
             f"Of {disguised['frontal_images']} frontal chests that were inverted or turned, "
-            f"{percent(disguised['frontal_pass'])} still pass the gates. The region of the copies "
-            f"is right (top-1) in {regions['top1_in_label_set']:.3f} ({low:.3f} to {high:.3f}).",
+            f"{percent(disguised['frontal_pass'])} still pass the gates."
+            + _regions_of_copies(disguised.get("regions")),
         ]
     )
+
+
+def _regions_of_copies(scores: dict[str, Any] | None) -> str:
+    if scores is None:  # calibrated again without the copies
+        return ""
+    low, high = scores["top1_in_label_set_95"]
+    top1 = scores["top1_in_label_set"]
+    return f" The region of the copies is right (top-1) in {top1:.3f} ({low:.3f} to {high:.3f})."

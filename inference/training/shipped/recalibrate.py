@@ -1,0 +1,123 @@
+"""Calibrate the regions of the body part model again; no network is trained.
+
+``python -m inference.training.shipped.recalibrate --version X.Y.Z`` reads the out-of-fold logits
+that the training kept and writes manifest and card again: probabilities, thresholds and what is
+measured with them. Weights, *FrontalChest*, *Inverted* and *Turned* stay, and with them the gates
+of the chest model. What needs logits that are not kept (of each member, of disguised copies) is
+left out.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.errors import BrokenModel
+from inference.evaluation.loaded import load_model
+from inference.evaluation.measures.verdict import choose_thresholds
+from inference.evaluation.shipped.card import write_card
+from inference.evaluation.shipped.heldout import bodypart_held_out
+from inference.manifest import ModelManifest, OperatingPoint, read_manifest
+from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
+from inference.training.export import plain, write_manifest
+from inference.training.samples import FloatArray, target_matrix
+from inference.training.shipped.bodypart import (
+    ALIKE,
+    auxiliary_points,
+    bodypart_labels,
+    measured,
+    training_list,
+)
+from inference.training.shipped.filing import filing_trials
+from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS
+from inference.training.shipped.options import DEFAULT_DATA
+from inference.training.shipped.outoffold import OUT_OF_FOLD, OutOfFold, load
+
+
+def main() -> None:
+    """Read the command line, calibrate, measure and write."""
+    parser = argparse.ArgumentParser(prog="python -m inference.training.shipped.recalibrate")
+    parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA), help="the images")
+    parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
+    parser.add_argument("--card", type=Path, default=Path("docs/models/bodypart.md"))
+    parser.add_argument("--out-of-fold", type=Path, default=OUT_OF_FOLD, metavar="FILE")
+    parser.add_argument("--version", required=True, help="version written to model.yaml")
+    options = parser.parse_args()
+    try:
+        manifest, kept = read_manifest(options.model), load(options.out_of_fold)
+        again = recalibrated(manifest, kept, options.data)
+    except (BrokenModel, OSError, ValueError) as error:
+        parser.error(str(error))
+    command = f"{parser.prog} --out-of-fold {options.out_of_fold} --version {options.version}"
+    training = {**manifest.training, "recalibrated": command}
+    again = again.model_copy(update={"version": options.version, "training": training})
+    write_manifest(options.model, again)
+    held_out = plain(bodypart_held_out(load_model(options.model), options.data))
+    metrics = {**again.metrics, "held_out": held_out}
+    write_manifest(options.model, again.model_copy(update={"metrics": metrics}))
+    write_card(options.model, options.card)
+
+
+def recalibrated(manifest: ModelManifest, kept: OutOfFold, data: Path) -> ModelManifest:
+    """Return the manifest with regions calibrated by out-of-fold logits, and measured so.
+
+    Raises
+    ------
+    ValueError
+        When the logits are of other weights or of another list of images.
+    """
+    if kept.weights_sha256 != manifest.weights_sha256:
+        raise ValueError("the out-of-fold logits are of other weights")
+    samples, folds = training_list(data, manifest.training["seed"])
+    same = kept.paths == tuple(str(sample.path) for sample in samples)
+    if not same or not np.array_equal(kept.folds, folds):
+        raise ValueError("the out-of-fold logits are of another list of images")
+    targets = target_matrix(samples, BODYPART_KEYS)
+
+    def calibration_of(rows: NDArray[np.bool_]) -> Calibration:
+        return regions_calibrated(manifest, kept.logits[rows], targets[rows])
+
+    calibration = calibration_of(np.ones(len(samples), dtype=bool))
+    probabilities = calibrated_apart(kept.logits, folds, calibration_of)
+    points = {
+        **auxiliary_points(probabilities, targets),
+        **_points_that_stay(manifest),
+    }
+    trials = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
+    pair = choose_thresholds(*trials)
+    stale = {"members", "disguised"}
+    metrics: dict[str, Any] = {k: v for k, v in manifest.metrics.items() if k not in stale}
+    noticed = {k: v for k, v in manifest.metrics["disguised"].items() if k != "regions"}
+    return manifest.model_copy(
+        update={
+            "labels": bodypart_labels(calibration, pair, points),
+            "metrics": {
+                **metrics,
+                **measured(probabilities, targets, samples, points, pair),
+                "disguised": noticed,
+            },
+        }
+    )
+
+
+def regions_calibrated(
+    manifest: ModelManifest, logits: FloatArray, targets: FloatArray
+) -> Calibration:
+    """Return a calibration whose first `ALIKE` outputs are fitted, the others as they were."""
+    fitted = fit_calibration(logits[:, :ALIKE], targets[:, :ALIKE], alike=ALIKE)
+    rest = manifest.labels[ALIKE:]
+    return Calibration(
+        temperature=np.append(fitted.temperature, [label.temperature for label in rest]),
+        bias=np.append(fitted.bias, [label.bias for label in rest]),
+    )
+
+
+def _points_that_stay(manifest: ModelManifest) -> dict[str, OperatingPoint]:
+    points = {label.key: label.operating_point for label in manifest.labels[ALIKE:]}
+    return {key: point for key, point in points.items() if point is not None}
+
+
+if __name__ == "__main__":
+    main()

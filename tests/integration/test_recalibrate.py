@@ -1,0 +1,54 @@
+"""The shipped body part model is what its kept out-of-fold logits make of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inference.manifest import read_manifest
+from inference.training.shipped import recalibrate
+from inference.training.shipped.outoffold import keep, load
+from tests.bench.bench_accession import COMMITTED
+from tests.data import data_dir
+
+pytestmark = pytest.mark.data
+
+SHIPPED = Path(__file__).parents[2] / "inference" / "models" / "bodypart"
+
+
+@pytest.mark.slow
+def test_calibrating_the_shipped_model_again_changes_nothing():
+    manifest = read_manifest(SHIPPED)
+    again = recalibrate.recalibrated(manifest, load(COMMITTED), data_dir())
+    for new, old in zip(again.labels, manifest.labels, strict=True):
+        assert new.temperature == pytest.approx(old.temperature, abs=2e-3)
+        assert new.bias == pytest.approx(old.bias, abs=2e-3)
+        assert new.operating_point == old.operating_point
+    for section in ("cross_validation", "verdict"):
+        assert list(again.metrics[section]) == list(manifest.metrics[section])
+    top1 = "top1_in_label_set"
+    for source in ("unifesp", "limbs"):
+        new, old = (m.metrics["cross_validation"][source] for m in (again, manifest))
+        assert new[top1] == pytest.approx(old[top1], abs=2e-3)
+        assert new["macro_f1_of_labels"] == pytest.approx(old["macro_f1_of_labels"], abs=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"weights_sha256": "0" * 64}, "of other weights"),
+        ({"paths": ("another.png",)}, "of another list of images"),
+    ],
+)
+def test_logits_of_something_else_are_refused(change, said, tmp_path, monkeypatch, capsys):
+    kept = tmp_path / "kept.npz"
+    keep(replace(load(COMMITTED), **change), kept)
+    argv = ["--data", str(data_dir()), "--model", str(SHIPPED), "--card", str(tmp_path / "card.md")]
+    argv += ["--out-of-fold", str(kept), "--version", "9.9.9"]
+    monkeypatch.setattr("sys.argv", ["recalibrate", *argv])
+    before = (SHIPPED / "model.yaml").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        recalibrate.main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+    assert (SHIPPED / "model.yaml").read_bytes() == before
