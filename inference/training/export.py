@@ -57,6 +57,17 @@ def write_manifest(folder: Path, manifest: ModelManifest) -> None:
     read_manifest(folder)
 
 
+def take_place(made: Path, folder: Path) -> None:
+    """Move a finished model from `made` to `folder`, weights first, and remove `made`.
+
+    Until the manifest follows, the weights do not match the old one and nobody loads them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("weights.safetensors", "model.yaml"):
+        (made / name).replace(folder / name)
+    made.rmdir()
+
+
 def plain(value: Any) -> Any:
     """Return `value` with numpy numbers as Python numbers and floats rounded to 1e-4."""
     if isinstance(value, dict):

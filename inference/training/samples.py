@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inference.preprocess import RECIPE, content_box, letterbox
 from inference.training.images import read_picture
+from inference.training.whole import whole
 
 CACHE = Path(".work/training-cache")
 FloatArray = NDArray[np.float32]
@@ -74,8 +75,8 @@ def load_squares(data: Path, samples: Sequence[Sample], *, size: int) -> Squares
     size : int
         Side of the square, in pixels.
     """
-    names = "\n".join(f"{s.path} {(data / s.path).stat().st_size}" for s in samples)
-    digest = hashlib.sha256(f"{RECIPE} {size}\n{names}".encode()).hexdigest()[:24]
+    listed = "\n".join(_listed(data, sample) for sample in samples)
+    digest = hashlib.sha256(f"{RECIPE} {size}\n{listed}".encode()).hexdigest()[:24]
     kept = CACHE / f"{digest}.npz"
     if kept.exists():
         with np.load(kept) as stored:
@@ -84,8 +85,8 @@ def load_squares(data: Path, samples: Sequence[Sample], *, size: int) -> Squares
     boxes = np.zeros((len(samples), 4), dtype=np.int64)
     for row, sample in enumerate(samples):
         pixels[row], boxes[row] = decode(data / sample.path, size=size)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    np.savez(kept, pixels=pixels, boxes=boxes)
+    with whole(kept) as stream:
+        np.savez(stream, pixels=pixels, boxes=boxes)
     return Squares(pixels=pixels, boxes=boxes)
 
 
@@ -99,8 +100,9 @@ def decode(path: Path, *, size: int) -> tuple[NDArray[np.uint8], tuple[int, int,
 
 def list_sha256(data: Path, samples: Sequence[Sample]) -> str:
     """Return the sha256 of the sorted list of ``<sha256>  <path>`` lines of the samples."""
-    lines = sorted(
-        f"{hashlib.sha256((data / sample.path).read_bytes()).hexdigest()}  {sample.path}"
-        for sample in samples
-    )
+    lines = sorted(_listed(data, sample) for sample in samples)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _listed(data: Path, sample: Sample) -> str:
+    return f"{hashlib.sha256((data / sample.path).read_bytes()).hexdigest()}  {sample.path}"

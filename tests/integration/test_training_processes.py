@@ -15,6 +15,7 @@ import torch
 
 from inference.training.augment import Augmentation
 from inference.training.samples import Sample
+from inference.training.shipped import run
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, members_of
@@ -79,16 +80,32 @@ def test_two_processes_make_what_one_makes_and_only_what_is_missing(tmp_path, mo
     torch.testing.assert_close(
         two.network.state_dict(), one.network.state_dict(), atol=1e-5, rtol=0
     )
-    (run,) = (tmp_path / "two/.work/training-runs").iterdir()
-    fits = sorted([*run.glob("fold*.npy"), run / "final.safetensors"])
+    (kept_in,) = (tmp_path / "two/.work/training-runs").iterdir()
+    fits = sorted([*kept_in.glob("fold*.npy"), kept_in / "final.safetensors"])
     assert len(fits) == FOLDS + 1
 
-    (run / "fold1.npy").unlink()
+    (kept_in / "fold1.npy").unlink()
     kept = {file: file.stat().st_mtime_ns for file in fits if file.exists()}
     again = trained_in(tmp_path / "two", 2, monkeypatch)
 
     np.testing.assert_allclose(again.logits, two.logits, atol=1e-5)
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+def test_fits_of_other_images_or_of_other_code_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = plan(1)
+    other = replace(first.material.squares, pixels=first.material.squares.pixels[::-1].copy())
+
+    def kept(asked: Plan) -> Path:
+        ((_, fits),) = run._each_member(asked)
+        return fits.kept
+
+    before = kept(first)
+    assert kept(plan(2)) == before
+    assert kept(replace(first, material=replace(first.material, squares=other))) != before
+    monkeypatch.setattr(run.inspect, "getsource", lambda module: f"changed {module.__name__}")
+    assert kept(first) != before
 
 
 @pytest.mark.slow
@@ -98,9 +115,9 @@ def test_cross_validation_alone_fits_no_network_on_every_row(tmp_path, monkeypat
     logits = cross_validate(plan(2))
 
     assert np.isfinite(logits).all()
-    (run,) = (tmp_path / ".work/training-runs").iterdir()
-    assert len(list(run.glob("fold*.npy"))) == FOLDS
-    assert not (run / "final.safetensors").exists()
+    (kept_in,) = (tmp_path / ".work/training-runs").iterdir()
+    assert len(list(kept_in.glob("fold*.npy"))) == FOLDS
+    assert not (kept_in / "final.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ from them, and processes that fit different folds at once share them in the page
 """
 
 import functools
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from inference.training.augment import (
     to_network,
 )
 from inference.training.samples import Squares
+from inference.training.whole import whole
 
 _BATCH = 64
 
@@ -139,12 +139,9 @@ def _kept(
     """Return tensors by name, made first where one is missing; mapped, not read."""
     files = [folder / f"{name}.npy" for name in names]
     if not all(file.exists() for file in files):
-        folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         for file, made in zip(files, make(), strict=True):
-            partial = file.with_suffix(f".{os.getpid()}.partial")
-            with partial.open("wb") as stream:
+            with whole(file) as stream:
                 np.save(stream, made.contiguous().numpy())
-            partial.replace(file)
         print(f"bank: {names[0]}, {time.monotonic() - started:.0f} s", flush=True)
     return [torch.from_numpy(np.load(file, mmap_mode="c")) for file in files]

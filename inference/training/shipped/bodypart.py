@@ -15,7 +15,13 @@ from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation, probe
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
-from inference.training.export import LICENCE_RESEARCH, plain, write_manifest, write_weights
+from inference.training.export import (
+    LICENCE_RESEARCH,
+    plain,
+    take_place,
+    write_manifest,
+    write_weights,
+)
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
 from inference.training.shipped.bodypart_scores import (
@@ -150,6 +156,7 @@ def main() -> None:
 def publish(plan: Plan, trained: Trained) -> None:
     """Calibrate, choose thresholds, write weights, manifest and card."""
     material, options = plan.material, plan.options
+    made = options.out / ".new"
     scored = material.folds != NO_FOLD
     told = disguised_targets(material.targets, probe(material.squares)[1])[scored]
     targets = material.targets[scored]
@@ -186,9 +193,9 @@ def publish(plan: Plan, trained: Trained) -> None:
             "disguised": plain(disguised_section(of_disguised, targets, told, points)),
         },
         training=plain(training_section("bodypart", plan, trained)),
-        weights_sha256=write_weights(options.out, trained.network),
+        weights_sha256=write_weights(made, trained.network),
     )
-    write_manifest(options.out, manifest)
+    write_manifest(made, manifest)
     keep(
         OutOfFold(
             logits=logits,
@@ -197,7 +204,7 @@ def publish(plan: Plan, trained: Trained) -> None:
             weights_sha256=manifest.weights_sha256,
         )
     )
-    stored = load_model(options.out)
+    stored = load_model(made)
     held_out = plain(bodypart_held_out(stored, options.data))
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
@@ -206,7 +213,8 @@ def publish(plan: Plan, trained: Trained) -> None:
         for member in trained.members
     ]
     metrics["float16_difference"] = difference
-    write_manifest(options.out, manifest.model_copy(update={"metrics": metrics}))
+    write_manifest(made, manifest.model_copy(update={"metrics": metrics}))
+    take_place(made, options.out)
     write_card(options.out, options.card)
     print(f"held out: {held_out}", flush=True)
 

@@ -32,7 +32,7 @@ from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, fit_calibration
-from inference.training.export import LICENCE_NIH, plain, write_manifest, write_weights
+from inference.training.export import LICENCE_NIH, plain, take_place, write_manifest, write_weights
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Squares, load_squares, target_matrix
 from inference.training.shipped.crossval import Recipe
@@ -177,6 +177,7 @@ def chest_recipe(options: Options) -> Recipe:
 def publish(plan: Plan, trained: Trained) -> None:
     """Calibrate, choose operating points, write weights, manifest and card."""
     material, options = plan.material, plan.options
+    made = options.out / ".new"
     scored = np.array([s.source == "nih" for s in material.samples])
     plain_truth = {s.path: s for s in chest_samples(options.data)}
     samples = [plain_truth[s.path] for s, use in zip(material.samples, scored, strict=True) if use]
@@ -199,10 +200,10 @@ def publish(plan: Plan, trained: Trained) -> None:
         data=plain(data_section(options, material, SOURCES)),
         metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
         training=plain(training_section("chest", plan, trained)),
-        weights_sha256=write_weights(options.out, trained.network),
+        weights_sha256=write_weights(made, trained.network),
     )
-    write_manifest(options.out, manifest)
-    stored = load_model(options.out)
+    write_manifest(made, manifest)
+    stored = load_model(made)
     held_out = plain(chest_held_out(stored, options.data))
     difference = round(storage_difference(trained, stored, material.squares), 6)
     metrics = {**manifest.metrics, "held_out": held_out, "command": CHECK}
@@ -214,7 +215,8 @@ def publish(plan: Plan, trained: Trained) -> None:
     metrics["heat_maps"] = plain(pointing_game(stored, options.data))
     labels = tuple(with_reporting(label, held_out) for label in labels)
     finished = manifest.model_copy(update={"labels": labels, "metrics": metrics})
-    write_manifest(options.out, finished)
+    write_manifest(made, finished)
+    take_place(made, options.out)
     write_card(options.out, options.card)
     print(f"mean AUC on eval {held_out['mean_auc']}", flush=True)
 

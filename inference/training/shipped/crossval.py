@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from inference.training.device import Device
@@ -20,6 +20,7 @@ from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.loop import Schedule, Tail, Wanted, as_given, fit, predict
 from inference.training.shipped.pointing import Boxes
+from inference.training.whole import whole
 
 RUNS = Path(".work/training-runs")
 
@@ -54,10 +55,10 @@ def run_folder(options: Mapping[str, Any]) -> Path:
     """
     text = json.dumps(options, sort_keys=True, default=str)
     folder = RUNS / hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "options.json").write_text(text + "\n", encoding="utf-8")
-    if not (folder / "commit").exists():
-        (folder / "commit").write_text(code_commit(), encoding="utf-8")
+    for name, value in (("options.json", text + "\n"), ("commit", code_commit())):
+        if not (folder / name).exists():
+            with whole(folder / name) as stream:
+                stream.write(value.encode())
     return folder
 
 
@@ -134,7 +135,8 @@ class Fits:
         if not file.exists():
             trained = self._fit(np.flatnonzero(self.folds != number), f"fold {number}")
             views, test = (self.bank().clean, self.bank().disguised), self.folds == number
-            np.save(file, np.stack([predict(trained, view[test]) for view in views]))
+            with whole(file) as stream:
+                np.save(stream, np.stack([predict(trained, view[test]) for view in views]))
         logits: FloatArray = np.load(file)
         return logits
 
@@ -145,7 +147,8 @@ class Fits:
             self.tail.load_state_dict(load_file(file))
             return self.tail.eval()
         trained = self._fit(np.arange(len(self.targets)), "all rows")
-        save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, file)
+        with whole(file) as stream:
+            stream.write(save({k: v.contiguous() for k, v in trained.state_dict().items()}))
         return trained
 
     def _of_fold(self, number: int) -> Path:

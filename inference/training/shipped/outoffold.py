@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.training.whole import whole
+
 OUT_OF_FOLD = Path(".work/out-of-fold/bodypart.npz")
 
 
@@ -29,14 +31,14 @@ class OutOfFold:
 
 def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
     """Write out-of-fold logits beside the images they are of."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        file,
-        logits=found.logits,
-        paths=np.array(found.paths),
-        folds=found.folds,
-        weights_sha256=np.array(found.weights_sha256),
-    )
+    with whole(file) as stream:
+        np.savez_compressed(
+            stream,
+            logits=found.logits,
+            paths=np.array(found.paths),
+            folds=found.folds,
+            weights_sha256=np.array(found.weights_sha256),
+        )
 
 
 def load(file: Path = OUT_OF_FOLD) -> OutOfFold:

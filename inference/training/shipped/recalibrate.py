@@ -8,6 +8,7 @@ left out.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,8 @@ def main() -> None:
     command = f"{parser.prog} --out-of-fold {options.out_of_fold} --version {options.version}"
     training = {**manifest.training, "recalibrated": command}
     again = again.model_copy(update={"version": options.version, "training": training})
-    write_manifest(options.model, again)
-    held_out = plain(bodypart_held_out(load_model(options.model), options.data))
-    metrics = {**again.metrics, "held_out": held_out}
+    stored = replace(load_model(options.model), manifest=again)
+    metrics = {**again.metrics, "held_out": plain(bodypart_held_out(stored, options.data))}
     write_manifest(options.model, again.model_copy(update={"metrics": metrics}))
     write_card(options.model, options.card)
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,25 @@ from inference.training.shipped.loop import Tail, Wanted, as_given
 from inference.training.shipped.options import Member, Options, command_line
 from inference.training.shipped.pointing import Boxes
 
+_CODE_OF_COPIES = (
+    "inference.preprocess",
+    "inference.training.augment",
+    "inference.training.shipped.bank",
+)
+_CODE_OF_FITS = (
+    "inference.training.folds",
+    "inference.training.losses",
+    "inference.training.shipped.crossval",
+    "inference.training.shipped.loop",
+    "inference.training.shipped.pointing",
+)
+"""What an earlier run left is taken only if it came of the same code."""
+
 BANKS = Path(".work/banks")
-_OF_BANK = ("size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed")
-"""What makes the maps of two runs the same, beside the images."""
+_OF_BANK = (
+    "pixels", "copies", "size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed"
+)  # fmt: skip
+"""What makes the maps of two runs the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +196,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
     told = _told(plan, member)
-    paths = [str(sample.path) for sample in material.samples]
-    of_bank = {"paths": paths, **{key: told[key] for key in _OF_BANK}}
+    of_bank = {key: told[key] for key in _OF_BANK}
 
     @functools.cache
     def bank() -> StemBank:
@@ -281,8 +298,17 @@ def _digest(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _code_of(modules: tuple[str, ...]) -> str:
+    """Return what changes when the code of `modules` does."""
+    code = "".join(inspect.getsource(import_module(module)) for module in modules)
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
 def _told(plan: Plan, member: Member) -> dict[str, Any]:
-    """Return what makes two runs the same; where they write and the threads do not count."""
+    """Return what makes two runs the same: data, options and the code that makes the numbers.
+
+    Where they write and the threads do not count.
+    """
     options, material = plan.options, plan.material
     told: dict[str, Any] = {
         "size": options.size,
@@ -292,7 +318,10 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
         "frozen": member.frozen,
         "scratch": not member.pretrained,
         "keys": plan.keys,
-        "images": len(material.samples),
+        "images": [str(sample.path) for sample in material.samples],
+        "pixels": hashlib.sha256(material.squares.pixels.data).hexdigest(),
+        "copies": _code_of(_CODE_OF_COPIES),
+        "fits": _code_of(_CODE_OF_FITS),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
         "boxes": _boxes(plan, member),
         "recipe": asdict(plan.recipe),
