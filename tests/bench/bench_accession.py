@@ -35,6 +35,7 @@ from inference.training.shipped.bodypart import (
     ALIKE,
     auxiliary_points,
     bodypart_labels,
+    calibrated_alone,
     training_list,
 )
 from inference.training.shipped.filing import filing_trials
@@ -156,7 +157,7 @@ def labelled_images(
     known = np.isfinite(logits).all(axis=1)
     for fold in np.unique(kept.folds[known]):
         rest = known & (kept.folds != fold)
-        calibration, labels, pair = fitted(logits, targets, samples, rest)
+        calibration, labels, pair = fitted(logits, targets, samples, kept.folds, rest)
         print(f"Fold {fold}: present at {pair.present_at}, absent below {pair.absent_below}")
         for row in np.flatnonzero(known & (kept.folds == fold)):
             sample = samples[row]
@@ -180,15 +181,20 @@ def regions_looked_at(regions: RegionMap) -> dict[str, tuple[str, ...]]:
 
 
 def fitted(
-    logits: np.ndarray, targets: np.ndarray, samples: Sequence[Sample], rows: np.ndarray
+    logits: np.ndarray,
+    targets: np.ndarray,
+    samples: Sequence[Sample],
+    folds: np.ndarray,
+    rows: np.ndarray,
 ) -> tuple[Calibration, tuple[Label, ...], Thresholds]:
     """Return calibration and operating points of some rows, chosen as the training does: the
     pair that finds most swaps with at most `MOST_FALSE` false flags among these rows."""
     own = [sample for sample, use in zip(samples, rows, strict=True) if use]
-    calibration = fit_calibration(logits[rows], targets[rows], alike=ALIKE)
-    probabilities = calibration(logits[rows])
-    points = auxiliary_points(probabilities, targets[rows])
-    trials = filing_trials(probabilities, targets[rows], own, points[NOT_OURS].present_at)
+    logits, targets = logits[rows], targets[rows]
+    calibration = fit_calibration(logits, targets, alike=ALIKE)
+    probabilities = calibrated_alone(logits, targets, folds[rows])
+    points = auxiliary_points(probabilities, targets)
+    trials = filing_trials(probabilities, targets, own, points[NOT_OURS].present_at)
     pair = choose_thresholds(*trials)
     return calibration, bodypart_labels(calibration, pair, points), pair
 
