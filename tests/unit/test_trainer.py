@@ -217,6 +217,19 @@ def test_unknown_targets_are_learned_around(tmp_path):
     assert float(rows_of(tmp_path)[-1]["train_loss"]) > 0
 
 
+@pytest.mark.parametrize("rare", [0.0, 1.0])
+def test_the_rarer_of_two_classes_is_drawn_more_often_whichever_it_is(tmp_path, rare):
+    targets = np.full((400, 1), 1 - rare, dtype=np.float32)
+    targets[::10] = rare
+    boxes, pixels = np.tile([0, 0, 32, 32], (400, 1)), np.zeros((400, 32, 32), dtype=np.uint8)
+    told = task(balance={"drawn_most": 3.0})
+    made = trainer(tmp_path, told, train=Part(Squares(pixels=pixels, boxes=boxes), targets))
+
+    drawn = torch.cat([answers for _, answers in made._batches(0)])
+
+    assert float((drawn == rare).float().mean()) == pytest.approx(0.25, abs=0.05)
+
+
 def test_a_torn_checkpoint_counts_as_none(tmp_path):
     file = tmp_path / "checkpoint.safetensors"
     write_checkpoint(file, Checkpoint({"a": torch.arange(3.0)}, {"epoch": 2}))

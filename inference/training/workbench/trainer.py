@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from inference.architectures import PooledClassifier
 from inference.training.augment import augment, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.dataset import TaskKind
 from inference.training.device import Device
 from inference.training.folds import balance
 from inference.training.samples import FloatArray, Squares
@@ -176,7 +177,9 @@ class Trainer:
         generator = torch.Generator().manual_seed(_seed(task.seed, epoch, "changes"))
         rows = random.permutation(len(targets))
         if task.balance.drawn_most > 1:
-            weights = balance(targets, most=task.balance.drawn_most)
+            binary = task.kind is TaskKind.BINARY
+            classes = np.concatenate([1.0 - targets, targets], axis=1) if binary else targets
+            weights = balance(classes, most=task.balance.drawn_most)
             rows = random.choice(len(targets), len(targets), p=weights / weights.sum())
         parts = [rows[at : at + task.batch] for at in range(0, len(rows), task.batch)]
         parts = [part for part in parts if len(part) > 1]  # batch norm needs two
