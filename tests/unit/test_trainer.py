@@ -19,7 +19,7 @@ from inference.training.workbench.history import History
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.scores import epoch_scores
 from inference.training.workbench.task import TrainingTask
-from inference.training.workbench.trainer import Part, Trainer, logits_of
+from inference.training.workbench.trainer import Diverged, Part, Trainer, logits_of
 
 CPU = Device("cpu", torch.float32)
 QUIET = Reporter(quiet=True)
@@ -168,6 +168,38 @@ def test_a_smaller_loss_is_a_better_one(tmp_path):
     made._measured = lambda: {"val_loss": next(losses), "val_auc": 1.0, "val_accuracy": 1.0}
 
     assert made.run() == 2
+
+
+@pytest.mark.parametrize("where", ["learning", "measuring"])
+def test_an_epoch_without_finite_numbers_ends_the_run_and_keeps_the_earlier_ones(tmp_path, where):
+    told = task(epochs=3, stopping={"monitor": "loss"})
+    kept: list[bytes] = []
+
+    def diverging() -> Trainer:
+        made = trainer(tmp_path, told)
+        begin = made._epoch
+
+        def epoch(number: int) -> float:
+            if number == 0:
+                return begin(number)
+            kept.append(states())
+            if where == "learning":
+                torch.nn.init.constant_(made._network.head.bias, torch.nan)
+                return begin(number)
+            torch.nn.init.constant_(made._average.module.head.bias, torch.inf)
+            return 0.5
+
+        made._epoch = epoch
+        return made
+
+    def states() -> bytes:
+        return b"".join(file.read_bytes() for file in sorted(tmp_path.glob("*.safetensors")))
+
+    for _ in range(2):
+        with pytest.raises(Diverged, match=r"lower `optimiser\.rate`"):
+            diverging().run()
+    assert kept == [states()] * 2
+    assert len(rows_of(tmp_path)) == 1
 
 
 def test_the_head_learns_alone_first_and_frozen_stages_never(tmp_path):
