@@ -76,7 +76,16 @@ class Registry:
             do not match their sha256 or their architecture, or a name occurs twice.
         """
         roots = [*([shipped] if shipped is not None else []), *folders]
-        return cls(load_model(folder) for root in roots for folder in _model_folders(root))
+        models = [load_model(folder) for root in roots for folder in _model_folders(root)]
+        for manifest in (model.manifest for model in models):
+            _log.info(
+                "inference.model.loaded",
+                model_name=manifest.name,
+                model_version=manifest.version,
+                weights_sha256=manifest.weights_sha256,
+                configuration_sha256=manifest.configuration_sha256,
+            )
+        return cls(models)
 
     def __iter__(self) -> Iterator[LoadedModel]:
         return iter(self._models.values())
@@ -116,13 +125,6 @@ def load_model(folder: Path) -> LoadedModel:
         network.load_state_dict(safetensors.torch.load(weights))
     except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise BrokenModel(f"{folder.name}: {error}") from error
-    _log.info(
-        "inference.model.loaded",
-        model_name=manifest.name,
-        model_version=manifest.version,
-        weights_sha256=manifest.weights_sha256,
-        configuration_sha256=manifest.configuration_sha256,
-    )
     return LoadedModel(manifest=manifest, network=network.eval())
 
 

@@ -1,6 +1,5 @@
 """A shipped model, loaded for measuring it."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import Tensor
 
-from audit.errors import BrokenModel
-from inference.architectures import PooledClassifier, build
-from inference.manifest import ModelManifest, read_manifest
+from inference import registry
+from inference.architectures import PooledClassifier
+from inference.manifest import ModelManifest
 from inference.preprocess import network_input
 
 
@@ -59,18 +57,13 @@ class Loaded:
 
 
 def load_model(folder: Path) -> Loaded:
-    """Return the model of a folder, after checking the sha256 of its weights.
+    """Return the model of a folder, checked as the registry checks it.
 
     Raises
     ------
     BrokenModel
-        When the manifest is unusable or the weights are not those it names.
+        When anything in the folder does not fit.
     """
-    manifest = read_manifest(folder)
-    stored = (folder / "weights.safetensors").read_bytes()
-    if hashlib.sha256(stored).hexdigest() != manifest.weights_sha256:
-        raise BrokenModel(f"{folder.name}/weights.safetensors: sha256 differs from model.yaml")
-    network = build(manifest.architecture, len(manifest.labels))
-    network.load_state_dict(load(stored))
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Loaded(manifest=manifest, network=network)
+    found = registry.load_model(folder)
+    found.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Loaded(manifest=found.manifest, network=found.network)

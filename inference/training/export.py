@@ -50,8 +50,12 @@ def _stored(network: PooledClassifier) -> dict[str, torch.Tensor]:
 
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
-    """Write ``model.yaml`` and read it back, so that a broken one never stays unnoticed."""
-    document = plain(manifest.model_dump(mode="json", exclude_defaults=True))
+    """Write ``model.yaml`` and read it back, so that a broken one never stays unnoticed.
+
+    Numbers are rounded, those of the labels apart: they decide.
+    """
+    document = manifest.model_dump(mode="json", exclude_defaults=True)
+    document = {**plain(document), "labels": document["labels"]}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=96)
     (folder / "model.yaml").write_text(text, encoding="utf-8")
     read_manifest(folder)

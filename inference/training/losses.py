@@ -18,6 +18,7 @@ def sigmoid_loss(
     targets: Tensor,
     *,
     positive_weight: Tensor,
+    negative_weight: Tensor | float = 1.0,
     gamma: float = 0.0,
     smoothing: float = 0.0,
 ) -> Tensor:
@@ -33,6 +34,8 @@ def sigmoid_loss(
         NaN targets do not count. Targets between 0 and 1 are a mixture of both.
     positive_weight : Tensor, shape (L,)
         Weight of a present label's term.
+    negative_weight : Tensor, shape (L,), or float
+        Weight of an absent label's term.
     gamma : float
         Focusing: how fast well classified examples fade.
     smoothing : float
@@ -42,7 +45,7 @@ def sigmoid_loss(
     wanted = torch.nan_to_num(targets) * (1.0 - smoothing) + smoothing / 2
     present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     terms = positive_weight * wanted * torch.exp(gamma * absent) * present
-    terms = terms + (1.0 - wanted) * torch.exp(gamma * present) * absent
+    terms = terms + negative_weight * (1.0 - wanted) * torch.exp(gamma * present) * absent
     return -(terms * known).sum() / known.sum().clamp_min(1)
 
 

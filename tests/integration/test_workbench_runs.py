@@ -249,6 +249,17 @@ def test_the_command_prints_scores_and_lists_its_tasks(tmp_path, monkeypatch, ca
     assert main(["train", "pneumonia", "--set", "epochs"]) == 3
 
 
+def test_a_run_that_diverges_says_what_to_lower_each_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = pneumonia_folder(tmp_path / "data")
+    rates = ["--set=optimiser.rate=1e30", "--set=optimiser.head_rate=1e30"]
+
+    for _ in range(2):
+        assert main([*command(tmp_path, data, "run"), *rates]) == 3
+        assert "lower `optimiser.rate`" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "folder", "classes"),

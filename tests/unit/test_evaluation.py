@@ -25,6 +25,14 @@ from tests.predictions import drawn_predictions
 BINARY, MULTI_CLASS, MULTI_LABEL = TaskKind.BINARY, TaskKind.MULTI_CLASS, TaskKind.MULTI_LABEL
 
 
+def test_probabilities_that_are_no_numbers_are_refused() -> None:
+    drawn = drawn_predictions(BINARY)
+    odd = replace(drawn, probabilities=np.where(np.eye(len(drawn), 2), np.nan, 0.5))
+    for predictions, rivals in ((odd, []), (drawn, [odd])):
+        with pytest.raises(InvalidConfiguration, match="no finite numbers"):
+            evaluate(predictions, rivals=rivals, rounds=2)
+
+
 def test_probabilities_of_exclusive_classes_add_up_to_one_and_those_of_labels_need_not() -> None:
     logits = np.array([[2.0, 2.0, 0.0]], dtype=np.float32)
     assert probabilities_of(logits, MULTI_CLASS).sum() == pytest.approx(1)

@@ -108,6 +108,16 @@ def test_rare_classes_weigh_more_up_to_a_limit():
     assert losses == pytest.approx([math.log(2), 4 * math.log(2)], rel=1e-5)
 
 
+def test_the_rarer_of_two_classes_weighs_more_whichever_it_is():
+    rare = np.array([[1.0]] * 1 + [[0.0]] * 99, dtype=np.float32)
+    told = task(TaskKind.BINARY, balance=Balance(weight_most=4.0))
+
+    for targets, answer in ((rare, 1.0), (1 - rare, 0.0)):
+        loss = objective_of(told, targets, "cpu")
+        assert float(loss(column(0.0), column(answer))) == pytest.approx(4 * math.log(2))
+        assert float(loss(column(0.0), column(1 - answer))) == pytest.approx(math.log(2))
+
+
 def test_a_multi_class_task_may_still_choose_sigmoids():
     logits, targets = torch.zeros((1, 2)), torch.tensor([[1.0, 0.0]])
     ones = np.eye(2, dtype=np.float32)

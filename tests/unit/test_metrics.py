@@ -11,6 +11,7 @@ from inference.evaluation.measures.metrics import (
     average_precision,
     weighted_auc,
     weighted_average_precision,
+    youden_threshold,
 )
 
 RANDOM = np.random.default_rng(4)
@@ -42,6 +43,15 @@ def test_without_images_there_is_no_measure() -> None:
     nothing = np.zeros(0)
     assert np.isnan(auc(nothing, nothing.astype(bool)))
     assert np.isnan(average_precision(nothing, nothing.astype(bool)))
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_have_no_measure(odd: float) -> None:
+    truth = np.array([False, False, True, True])
+    for scores in (np.full(4, odd), np.array([0.1, odd, 0.3, 0.4])):
+        assert np.isnan(auc(scores, truth))
+        assert np.isnan(average_precision(scores, truth))
+    assert np.isnan(youden_threshold(np.array([0.1, np.nan, 0.3, 0.4]), truth))
 
 
 def test_images_of_one_patient_are_drawn_together() -> None:

@@ -1,5 +1,6 @@
 """`dicom-node explore` and `dicom-node evaluate`, from the command line to the file."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,25 @@ def test_a_run_is_reported_as_page_and_as_json(
     assert (found["split"], found["images"], found["classes"][1]) == ("test", 120, "PNEUMONIA")
     assert found["rivals"][0]["gain"]["mean_auc"]["value"] == 0
     assert "PNEUMONIA" in (run_folder / "evaluation.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "no_such_network"},
+        {"architecture": "resnet18"},
+        {"weights_sha256": hashlib.sha256(b"no tensors").hexdigest()},
+    ],
+)
+def test_a_broken_model_is_an_error_and_no_traceback(
+    changes: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = model_folder(tmp_path, **changes)
+    if "weights_sha256" in changes:
+        (folder / "weights.safetensors").write_bytes(b"no tensors")
+    told = ["evaluate", "--model", str(folder), "--layout", "csv", "--data", str(tmp_path)]
+    assert main(told) == 4
+    assert "[inference.model.broken]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ from safetensors.torch import save_file
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import build
+from inference.manifest import read_manifest
+from inference.training.calibrate import Calibration
 from inference.training.dataset import DataSet, TaskKind
 from inference.training.samples import Sample, Squares
 from inference.training.workbench import squares as squares_module
 from inference.training.workbench.baselines import hog_features, svm_logits
-from inference.training.workbench.calibrated import calibrate
+from inference.training.workbench.calibrated import Calibrated, calibrate
+from inference.training.workbench.model import Facts, write_model
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.squares import squares_of
 from inference.training.workbench.starting import start
@@ -140,6 +143,31 @@ def test_calibrated_logits_are_as_sure_as_they_are_right():
     shares = np.exp(found.logits(logits))
     sure = (shares.max(axis=1) / shares.sum(axis=1)).mean()
     assert sure == pytest.approx((told == truth).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("shift", [-10.5, 0.45678])
+def test_a_stored_operating_point_decides_as_the_chosen_one(tmp_path, shift):
+    targets = np.array([[0.0], [0.0], [1.0], [1.0]], dtype=np.float32)
+    logits = np.array([[-3.0], [-0.2], [0.0], [1.0]], dtype=np.float32) + np.float32(shift)
+    one = Calibration(temperature=np.ones(1), bias=np.zeros(1))
+    facts = Facts(
+        command="",
+        commit="",
+        start="",
+        precision="",
+        device="",
+        best_epoch=1,
+        epochs=1,
+        metrics={},
+        calibrated=Calibrated(per_output=one, temperature=None),
+        validation=(logits, targets),
+    )
+    data = DataSet(name="d", kind=TaskKind.BINARY, classes=("a", "b"), samples=(), root=tmp_path)
+
+    write_model(tmp_path / "model", task(), data, build("small_cnn", 1), facts)
+
+    [label] = read_manifest(tmp_path / "model").labels
+    assert ((one(logits) >= label.operating_point.present_at) == (targets > 0)).all()
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):

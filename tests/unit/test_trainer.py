@@ -19,7 +19,7 @@ from inference.training.workbench.history import History
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.scores import epoch_scores
 from inference.training.workbench.task import TrainingTask
-from inference.training.workbench.trainer import Part, Trainer, logits_of
+from inference.training.workbench.trainer import Diverged, Part, Trainer, logits_of
 
 CPU = Device("cpu", torch.float32)
 QUIET = Reporter(quiet=True)
@@ -170,6 +170,38 @@ def test_a_smaller_loss_is_a_better_one(tmp_path):
     assert made.run() == 2
 
 
+@pytest.mark.parametrize("where", ["learning", "measuring"])
+def test_an_epoch_without_finite_numbers_ends_the_run_and_keeps_the_earlier_ones(tmp_path, where):
+    told = task(epochs=3, stopping={"monitor": "loss"})
+    kept: list[bytes] = []
+
+    def diverging() -> Trainer:
+        made = trainer(tmp_path, told)
+        begin = made._epoch
+
+        def epoch(number: int) -> float:
+            if number == 0:
+                return begin(number)
+            kept.append(states())
+            if where == "learning":
+                torch.nn.init.constant_(made._network.head.bias, torch.nan)
+                return begin(number)
+            torch.nn.init.constant_(made._average.module.head.bias, torch.inf)
+            return 0.5
+
+        made._epoch = epoch
+        return made
+
+    def states() -> bytes:
+        return b"".join(file.read_bytes() for file in sorted(tmp_path.glob("*.safetensors")))
+
+    for _ in range(2):
+        with pytest.raises(Diverged, match=r"lower `optimiser\.rate`"):
+            diverging().run()
+    assert kept == [states()] * 2
+    assert len(rows_of(tmp_path)) == 1
+
+
 def test_the_head_learns_alone_first_and_frozen_stages_never(tmp_path):
     told = task(epochs=2, head_epochs=1, frozen_stages=2)
     made = trainer(tmp_path, told, pretrained=True)
@@ -215,6 +247,19 @@ def test_unknown_targets_are_learned_around(tmp_path):
 
     assert np.isfinite(logits_of(made._network, VAL.squares, CPU)).all()
     assert float(rows_of(tmp_path)[-1]["train_loss"]) > 0
+
+
+@pytest.mark.parametrize("rare", [0.0, 1.0])
+def test_the_rarer_of_two_classes_is_drawn_more_often_whichever_it_is(tmp_path, rare):
+    targets = np.full((400, 1), 1 - rare, dtype=np.float32)
+    targets[::10] = rare
+    boxes, pixels = np.tile([0, 0, 32, 32], (400, 1)), np.zeros((400, 32, 32), dtype=np.uint8)
+    told = task(balance={"drawn_most": 3.0})
+    made = trainer(tmp_path, told, train=Part(Squares(pixels=pixels, boxes=boxes), targets))
+
+    drawn = torch.cat([answers for _, answers in made._batches(0)])
+
+    assert float((drawn == rare).float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
 def test_a_torn_checkpoint_counts_as_none(tmp_path):

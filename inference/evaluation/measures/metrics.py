@@ -18,7 +18,8 @@ def auc(scores: FloatArray, truth: BoolArray) -> float:
     Parameters
     ----------
     scores : ndarray of float, shape (N,)
-        Higher means more likely present.
+        Higher means more likely present. Where one is not finite, every measure of a ranking
+        is NaN.
     truth : ndarray of bool, shape (N,)
         Present or not.
     """
@@ -38,7 +39,7 @@ def weighted_auc(scores: FloatArray, truth: BoolArray, weights: FloatArray) -> F
     Returns
     -------
     ndarray of float, shape (R,)
-        NaN where a weighting leaves no image of one class.
+        NaN where a weighting leaves no image of one class, or a score is not finite.
     """
     present, absent = _by_score(scores, truth, weights)
     below = np.cumsum(absent, axis=1) - absent
@@ -64,11 +65,14 @@ def weighted_average_precision(
 def _by_score(
     scores: FloatArray, truth: BoolArray, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the weight of present and of absent images at each distinct score, rising."""
+    """Return the weight of present and of absent images at each distinct score, rising.
+
+    Scores that are not all finite have no order: the weights are then NaN.
+    """
     order = np.argsort(scores, kind="stable")
     rising = scores[order]
     starts = np.flatnonzero(np.r_[True, rising[1:] != rising[:-1]])[: len(rising)]
-    counted = weights[:, order]
+    counted = weights[:, order] if np.isfinite(scores).all() else np.full(weights.shape, np.nan)
     present = np.where(truth[order], counted, 0.0)
     return (
         np.add.reduceat(present, starts, axis=1),
@@ -141,7 +145,12 @@ def calibration_error(probabilities: FloatArray, truth: BoolArray, *, bins: int 
 
 
 def youden_threshold(probabilities: FloatArray, truth: BoolArray) -> float:
-    """Return the threshold with the largest sensitivity + specificity - 1."""
+    """Return the threshold with the largest sensitivity + specificity - 1.
+
+    NaN where a probability is not finite.
+    """
+    if not np.isfinite(probabilities).all():
+        return float("nan")
     present, absent = _by_score(probabilities, truth, np.ones((1, len(truth))))
     missed, passed = (np.cumsum(part[0]) - part[0] for part in (present, absent))
     sensitivity, specificity = 1 - missed / present.sum(), passed / absent.sum()

@@ -97,8 +97,13 @@ def evaluate(
     Raises
     ------
     InvalidConfiguration
-        When the split holds no image.
+        When the split holds no image, or a probability is no finite number.
     """
+    for said in (predictions, *rivals):
+        if not np.isfinite(said.probabilities).all():
+            raise InvalidConfiguration(
+                [f"{said.name}: some probabilities are no finite numbers: its training diverged"]
+            )
     counted = _asked_for(predictions, split)
     if not len(counted):
         raise InvalidConfiguration([f"no image of the {split} split has a prediction"])

@@ -13,7 +13,7 @@ from inference.manifest import InputSpec, Label, ModelManifest, OperatingPoint
 from inference.preprocess import RECIPE
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.dataset import DataSet
-from inference.training.export import plain, write_manifest, write_weights
+from inference.training.export import write_manifest, write_weights
 from inference.training.samples import FloatArray, list_sha256
 from inference.training.workbench.calibrated import Calibrated
 from inference.training.workbench.kept import output_classes
@@ -106,7 +106,7 @@ def _labels(
         truth, scores = targets[known, column] >= 0.5, probabilities[known, column]
         point = None
         if truth.any() and not truth.all():
-            threshold = plain(youden_threshold(scores, truth))
+            threshold = youden_threshold(scores, truth)
             point = OperatingPoint(present_at=threshold, absent_below=threshold)
         label = Label(
             key=name,

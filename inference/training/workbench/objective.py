@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from inference.training.dataset import TaskKind
 from inference.training.losses import Objective, positive_weights, sigmoid_loss, softmax_loss
@@ -35,8 +36,16 @@ def objective_of(task: TrainingTask, targets: FloatArray, device: str) -> Object
             logits, wanted, class_weight=weight, gamma=gamma, smoothing=smoothing
         )
     weight = positive_weights(targets, most=most).to(device)
+    other: Tensor | float = 1.0
+    if task.kind is TaskKind.BINARY:
+        other = positive_weights(1.0 - targets, most=most).to(device)
     return lambda logits, wanted: sigmoid_loss(
-        logits, wanted, positive_weight=weight, gamma=gamma, smoothing=smoothing
+        logits,
+        wanted,
+        positive_weight=weight,
+        negative_weight=other,
+        gamma=gamma,
+        smoothing=smoothing,
     )
 
 

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from audit.errors import InvalidConfiguration
 from inference.architectures import PooledClassifier
 from inference.training.augment import augment, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.dataset import TaskKind
 from inference.training.device import Device
 from inference.training.folds import balance
 from inference.training.samples import FloatArray, Squares
@@ -61,6 +63,18 @@ class _Progress:
 
     best_epoch: int = -1
     best_score: float = -math.inf
+
+
+class Diverged(InvalidConfiguration):
+    """A loss or a logit is no finite number: the weights are not worth keeping."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            [
+                "the training diverged, its loss or its logits are no finite numbers: lower "
+                "`optimiser.rate` and `optimiser.head_rate`, and take --fresh or another --out"
+            ]
+        )
 
 
 class Trainer:
@@ -118,6 +132,11 @@ class Trainer:
         """Train to the end, load the best epoch's weights into the network, return its number.
 
         Epochs count from 1 here, as in the history.
+
+        Raises
+        ------
+        Diverged
+            Before anything of the epoch is kept.
         """
         self._resume()
         task, reached = self._task, self._progress
@@ -162,12 +181,13 @@ class Trainer:
         with self._device.autocast():
             logits, _ = self._network(inputs)
         loss = self._objective(logits.float(), targets.to(self._device.name))
+        value = _finite(loss)
         self._optimiser.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._average.update_parameters(self._network)
-        return float(loss.detach())
+        return value
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield changed images and targets; the next batch is made while one is learned."""
@@ -176,7 +196,9 @@ class Trainer:
         generator = torch.Generator().manual_seed(_seed(task.seed, epoch, "changes"))
         rows = random.permutation(len(targets))
         if task.balance.drawn_most > 1:
-            weights = balance(targets, most=task.balance.drawn_most)
+            binary = task.kind is TaskKind.BINARY
+            classes = np.concatenate([1.0 - targets, targets], axis=1) if binary else targets
+            weights = balance(classes, most=task.balance.drawn_most)
             rows = random.choice(len(targets), len(targets), p=weights / weights.sum())
         parts = [rows[at : at + task.batch] for at in range(0, len(rows), task.batch)]
         parts = [part for part in parts if len(part) > 1]  # batch norm needs two
@@ -199,7 +221,7 @@ class Trainer:
             wanted = torch.from_numpy(self._val.targets).to(self._device.name)
             loss = self._objective(torch.from_numpy(logits).to(self._device.name), wanted)
         scores = epoch_scores(logits, self._val.targets, self._task.kind)
-        return {"val_loss": float(loss), **{f"val_{key}": v for key, v in scores.items()}}
+        return {"val_loss": _finite(loss), **{f"val_{key}": v for key, v in scores.items()}}
 
     def _settle(self, measured: dict[str, float]) -> None:
         """Keep the best weights first, then the checkpoint that knows of them."""
@@ -274,7 +296,13 @@ class Trainer:
 
 
 def logits_of(network: nn.Module, squares: Squares, device: Device) -> FloatArray:
-    """Return logits (N, L) of unchanged images, in float32."""
+    """Return logits (N, L) of unchanged images, in float32.
+
+    Raises
+    ------
+    Diverged
+        When one is not finite.
+    """
     network.eval()
     parts = []
     with torch.inference_mode():
@@ -283,7 +311,17 @@ def logits_of(network: nn.Module, squares: Squares, device: Device) -> FloatArra
             inputs = to_network(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
             logits, _ = network(inputs.to(device.name, memory_format=torch.channels_last))
             parts.append(logits.float().cpu().numpy())
-    return np.concatenate(parts)
+    said = np.concatenate(parts)
+    if not np.isfinite(said).all():
+        raise Diverged
+    return said
+
+
+def _finite(loss: Tensor) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise Diverged
+    return value
 
 
 def _moved(network: PooledClassifier, device: Device) -> PooledClassifier:
