@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -184,6 +185,15 @@ def test_an_unreadable_image_is_named_by_its_place_in_the_data_folder(tmp_path):
     (data / "train" / "NORMAL" / "torn.png").write_bytes(b"torn")
 
     with pytest.raises(InvalidConfiguration, match=r"train/NORMAL/torn\.png: no image"):
+        Run(read_task("pneumonia", SMALL), options(tmp_path, data), QUIET)
+
+
+def test_a_set_of_test_images_alone_is_not_trained_on(tmp_path):
+    data = pneumonia_folder(tmp_path / "data")
+    for split in ("train", "val"):
+        shutil.rmtree(data / split)
+
+    with pytest.raises(InvalidConfiguration, match="the train split has no images"):
         Run(read_task("pneumonia", SMALL), options(tmp_path, data), QUIET)
 
 

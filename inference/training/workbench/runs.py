@@ -13,7 +13,7 @@ import yaml
 
 from audit.errors import InvalidConfiguration
 from inference.training.dataset import DataSet
-from inference.training.datasets import UnusableData, read
+from inference.training.datasets import UnusableData, check_filled, read
 from inference.training.datasets.splitting import SPLITS
 from inference.training.device import Device, choose_device
 from inference.training.export import plain, round_as_stored
@@ -88,7 +88,8 @@ class Run:
     def __init__(self, task: TrainingTask, options: RunOptions, reporter: Reporter) -> None:
         self._options, self._reporter = options, reporter
         self._device = choose_device(options.device, task.precision, threads=options.threads)
-        self._data = _limited(read(task.data, options.data, name=task.name), options.limit)
+        found = check_filled(read(task.data, options.data, name=task.name), task.data)
+        self._data = _limited(found, options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
         self._identity = _identity(self._task, self._data, self._device, options.weights)
         self._parts = self._loaded()
