@@ -246,6 +246,17 @@ def test_one_column_per_class_may_leave_a_label_unknown(tmp_path):
     assert data.samples[8].split == "test"
 
 
+@pytest.mark.parametrize("cells", ["1,1", "0,0", "0.5,0.5", "1,", ","])
+def test_an_image_of_a_task_of_one_class_shows_exactly_one(tmp_path, cells):
+    draw(tmp_path / "1.png")
+    draw(tmp_path / "2.png")
+    (tmp_path / "labels.csv").write_text(f"file,a,b\n1.png,0,1\n2.png,{cells}\n")
+
+    with pytest.raises(UnusableData, match="line 3: an image of this task shows exactly one class"):
+        read_form("csv", tmp_path, classes=["a", "b"], kind="multi_class")
+    assert len(read_form("csv", tmp_path, classes=["a", "b"]).samples) == 2
+
+
 def test_the_unifesp_competition_names_classes_by_number_and_images_by_uid(tmp_path):
     rows = []
     for index in range(220):

@@ -157,8 +157,9 @@ def _targets(table: _Table, row: dict[str, str]) -> dict[str, float]:
         targets = _named(table, {part.strip() for part in parts})
     else:
         raise _BadLine("no column of labels, and not one column per class")
-    if table.layout.kind is not TaskKind.MULTI_LABEL and sum(targets.values()) != 1:
-        raise _BadLine("an image of this task shows exactly one class")
+    one_class = [0.0] * (len(table.classes) - 1) + [1.0]
+    if table.layout.kind is not TaskKind.MULTI_LABEL and sorted(targets.values()) != one_class:
+        raise _BadLine("an image of this task shows exactly one class: one 1, else 0")
     return targets
 
 
