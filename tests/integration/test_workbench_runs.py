@@ -332,6 +332,9 @@ def test_the_command_prints_scores_and_lists_its_tasks(tmp_path, monkeypatch, ca
     assert main(["train", "pneumonia", "--data", str(tmp_path / "none")]) == 3
     assert "there is no data folder of that name" in capsys.readouterr().err
     assert main(["train", "pneumonia", "--set", "epochs"]) == 3
+    capsys.readouterr()
+    assert main(command(tmp_path, data, "run/task.yaml/below")) == 4
+    assert "run/task.yaml/below: Not a directory" in capsys.readouterr().err
 
 
 @pytest.mark.data

@@ -95,6 +95,9 @@ def test_a_run_is_reported_as_page_and_as_json(
         (["explore"], "name a task or give --layout"),
         (["explore", "--layout", "[1]"], "--layout takes a form"),
         (["explore", "--layout", "csv", "--data", "{}", "--set", "x"], "--set takes KEY=VALUE"),
+        (["explore", "organs", "--set", "data.path=[a"], "--set data.path: the value is no YAML"),
+        (["train", "organs", "--set", "data.path=[a"], "--set data.path: the value is no YAML"),
+        (["train", "organs", "--set", "seed=2026-13-13"], "--set seed: the value is no YAML"),
         (["explore", "--layout", "csv", "--data", "{}"], "no table that can be read"),
     ],
 )
