@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from audit.errors import InvalidConfiguration
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import Commands, add_json_flag, count, positive, print_json_lines
 from dicom_node.config.load import load
 from inference.registry import LoadedModel, Registry, load_model
 
@@ -45,9 +45,11 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures and numbers")
     parser.add_argument("--html", action="store_true", help="also write explain.html, one file")
-    parser.add_argument("--samples", type=int, default=400, help="of LIME and kernel SHAP (400)")
-    parser.add_argument("--seed", type=int, default=0, help="of LIME and kernel SHAP (0)")
-    parser.add_argument("--threads", type=int, default=0, help="compute threads (one per core)")
+    parser.add_argument(
+        "--samples", type=positive, default=400, help="of LIME and kernel SHAP (400)"
+    )
+    parser.add_argument("--seed", type=count, default=0, help="of LIME and kernel SHAP (0)")
+    parser.add_argument("--threads", type=count, default=0, help="compute threads (one per core)")
     add_json_flag(parser)
     parser.set_defaults(run=run)
 

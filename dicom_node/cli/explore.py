@@ -65,7 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         ("", "number"),
         [
             *((f"images, {split}", str(count)) for split, count in found.images.items()),
+            *((f"images, {split}", "0") for split in found.empty_splits),
             ("classes", str(len(found.classes))),
+            ("classes without training image", str(len(found.unlearnable))),
+            ("missing files", str(len(found.missing))),
             ("unreadable files", str(len(found.unreadable))),
             ("blank images", str(len(found.blank))),
             ("sets of equal or nearly equal images", str(len(found.twins))),

@@ -12,6 +12,28 @@ else:
     Commands = Any
 
 
+def count(text: str) -> int:
+    """Return a whole number from 0, for `type=` of an argument.
+
+    Raises
+    ------
+    ValueError
+        When it is none, or more than 32 bits hold.
+    """
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise ValueError
+    return value
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1, as `count` does."""
+    value = count(text)
+    if not value:
+        raise ValueError
+    return value
+
+
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")

@@ -1,4 +1,4 @@
-"""What `explore` and `evaluate` share: which images, and where the results go."""
+"""What the workbench commands share: which images, and where the results go."""
 
 import argparse
 import functools
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.errors import InvalidConfiguration
+from dicom_node.cli.parsing import count
 
 _DATA = "../shared/data"
 _EXTRA = {"jinja2", "matplotlib", "sklearn"}
@@ -35,7 +36,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change the task or the layout, as in `--set data.path=nih`",
     )
-    parser.add_argument("--limit", type=_count, default=0, help="images of each split, for a trial")
+    parser.add_argument("--limit", type=count, default=0, help="images of each split, for a trial")
 
 
 def add_report_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
@@ -47,7 +48,7 @@ def add_report_arguments(parser: argparse.ArgumentParser, *, default: str) -> No
     parser.add_argument(
         "--no-images", dest="images", action="store_false", help="leave thumbnails out"
     )
-    parser.add_argument("--seed", type=_count, default=0, help="of draws and samples (0)")
+    parser.add_argument("--seed", type=count, default=0, help="of draws and samples (0)")
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -56,19 +57,22 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises
     ------
     InvalidConfiguration
-        When a change is not of the form KEY=VALUE.
+        When a change is not of the form KEY=VALUE, or the value is no YAML.
     """
-    changes = {}
+    changes: dict[str, Any] = {}
     for text in arguments.set:
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise InvalidConfiguration(["--set takes KEY=VALUE"])
-        changes[key] = yaml.safe_load(value)
+        try:
+            changes[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+            raise InvalidConfiguration([f"--set {key}: the value is no YAML"]) from error
     return changes
 
 
 def needs_extra(command: Command) -> Command:
-    """Say which packages to install where they are missing, and which file cannot be written."""
+    """Say which packages to install where they are missing, and which file cannot be used."""
 
     @functools.wraps(command)
     def guarded(arguments: argparse.Namespace) -> int:
@@ -79,7 +83,7 @@ def needs_extra(command: Command) -> Command:
                 raise
             problem = "this command needs more packages: pip install 'dicom-node[train]'"
         except OSError as error:
-            problem = f"{error.filename or 'the report'}: {error.strerror}"
+            problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"error: {problem}", file=sys.stderr)
         return _UNAVAILABLE
 
@@ -94,10 +98,3 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(markup=False, highlight=False).print(table)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value

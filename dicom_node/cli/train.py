@@ -11,10 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from audit.errors import InvalidConfiguration
-from dicom_node.cli.parsing import Commands
+from dicom_node.cli.parsing import Commands, count
+from dicom_node.cli.reports import changes_of, needs_extra
 
 _RUNS = Path("runs")
 _DATA = "../shared/data"
@@ -49,8 +47,8 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change the task, as in `--set data.path=nih --set network=densenet121`",
     )
-    parser.add_argument("--limit", type=int, default=0, help="images of each split, for a trial")
-    parser.add_argument("--threads", type=int, default=0, help="compute threads (0: all)")
+    parser.add_argument("--limit", type=count, default=0, help="images of each split, for a trial")
+    parser.add_argument("--threads", type=count, default=0, help="compute threads (0: all)")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on (the default)")
     again.add_argument("--fresh", action="store_true", help="forget an earlier run in the folder")
@@ -58,6 +56,7 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Train, or list the shipped tasks."""
     from inference.training.workbench.progress import Reporter  # noqa: PLC0415 - the workbench is heavy
@@ -66,7 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.task is None:
         return _list(as_json=arguments.json)
-    task = read_task(arguments.task, _changes(arguments))
+    changes = changes_of(arguments)
+    if arguments.epochs is not None:
+        changes["epochs"] = arguments.epochs
+    task = read_task(arguments.task, changes)
     chosen = tuple(arguments.baseline or _BASELINES[:-1])
     options = RunOptions(
         data=arguments.data,
@@ -75,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         fresh=arguments.fresh,
         baselines=() if "none" in chosen else chosen,
         weights=arguments.weights,
-        limit=max(arguments.limit, 0),
-        threads=max(arguments.threads, 0),
+        limit=arguments.limit,
+        threads=arguments.threads,
         command=shlex.join(["dicom-node", *sys.argv[1:]]),
     )
     try:
@@ -101,18 +103,6 @@ def _list(*, as_json: bool) -> int:
         else:
             print(f"{name:16} {task.kind.value:12} {task.description}")
     return 0
-
-
-def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    for text in arguments.set:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise InvalidConfiguration(["--set takes KEY=VALUE"])
-        changes[key] = yaml.safe_load(value)
-    if arguments.epochs is not None:
-        changes["epochs"] = arguments.epochs
-    return changes
 
 
 def _show(result: dict[str, Any]) -> None:

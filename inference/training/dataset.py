@@ -32,6 +32,8 @@ class DataSet:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     root: Path
+    missing: tuple[str, ...] = ()
+    """Lines of the set's table whose image is not there, as ``labels.csv, line 5``."""
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in their order."""

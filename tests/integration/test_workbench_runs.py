@@ -4,9 +4,11 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,80 @@ def test_a_run_folder_of_another_task_is_refused_unless_fresh(pneumonia):
         Run(other, given, QUIET).finish()
 
 
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_that_holds_files_of_no_run_is_left_as_it_is(pneumonia, tmp_path, fresh):
+    given, _ = pneumonia
+    (tmp_path / "model").mkdir()
+    for name in ("model/mine.txt", "task.yaml", "backbone.safetensors"):
+        (tmp_path / name).write_text("mine")
+
+    with pytest.raises(InvalidConfiguration, match=r"holds model, task\.yaml but no run\.json"):
+        Run(
+            read_task("pneumonia", SMALL), replace(given, out=tmp_path, fresh=fresh), QUIET
+        ).finish()
+    assert names(tmp_path) == {"model/mine.txt", "task.yaml", "backbone.safetensors"}
+    assert (tmp_path / "task.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("held", ["", "[]", '{"identity": "a"}'])
+def test_a_folder_whose_run_cannot_be_told_is_left_as_it_is(pneumonia, tmp_path, fresh, held):
+    given, _ = pneumonia
+    for name, text in (("run.json", held), ("task.yaml", "theirs")):
+        (tmp_path / name).write_text(text)
+
+    with pytest.raises(InvalidConfiguration, match=r"run\.json is cut off, or not what"):
+        Run(
+            read_task("pneumonia", SMALL), replace(given, out=tmp_path, fresh=fresh), QUIET
+        ).finish()
+    assert (tmp_path / "task.yaml").read_text() == "theirs"
+
+
+def test_a_fresh_run_removes_what_the_run_before_wrote_and_nothing_else(pneumonia, tmp_path):
+    given, _ = pneumonia
+    again = replace(given, out=tmp_path / "run", fresh=True)
+    shutil.copytree(given.out, again.out)
+    for name in ("model/mine.txt", "backbone.safetensors"):
+        (again.out / name).write_text("mine")
+    task = read_task("pneumonia", {**SMALL, "epochs": 1})
+
+    Run(task, replace(again, baselines=()), QUIET).finish()
+
+    kept = {name for name in names(again.out) if not name.startswith("tensorboard/")}
+    assert kept == {
+        *("run.json", "task.yaml", "history.csv", "checkpoint.safetensors", "best.safetensors"),
+        *("predictions.npz", "model/model.yaml", "model/weights.safetensors"),
+        *("model/mine.txt", "backbone.safetensors"),
+    }
+    assert yaml.safe_load((again.out / "task.yaml").read_text())["epochs"] == 1
+
+
+def test_a_kill_while_the_folder_is_made_ready_is_no_end(pneumonia, tmp_path, monkeypatch):
+    given, _ = pneumonia
+    run = Run(read_task("pneumonia", SMALL), replace(given, out=tmp_path / "run"), QUIET)
+    write = Path.write_text
+
+    for cut in ("run.json", "task.yaml"):
+
+        def killed(path: Path, text: str, cut: str = cut, **told: object) -> int:
+            write(path, text[: 0 if path.name.startswith(cut) else None], **told)
+            if path.name.startswith(cut):
+                raise KeyboardInterrupt
+            return len(text)
+
+        monkeypatch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.finish()
+    monkeypatch.undo()
+
+    assert run.finish()["best_epoch"]
+    assert read_task(str(tmp_path / "run" / "task.yaml")).epochs == 2
+
+
 def test_dicom_files_train_several_classes(tmp_path):
     for index in range(24):
         name = ("bone", "brain", "heart", "lungs")[index % 4]
@@ -184,6 +260,15 @@ def test_an_unreadable_image_is_named_by_its_place_in_the_data_folder(tmp_path):
     (data / "train" / "NORMAL" / "torn.png").write_bytes(b"torn")
 
     with pytest.raises(InvalidConfiguration, match=r"train/NORMAL/torn\.png: no image"):
+        Run(read_task("pneumonia", SMALL), options(tmp_path, data), QUIET)
+
+
+def test_a_set_of_test_images_alone_is_not_trained_on(tmp_path):
+    data = pneumonia_folder(tmp_path / "data")
+    for split in ("train", "val"):
+        shutil.rmtree(data / split)
+
+    with pytest.raises(InvalidConfiguration, match="the train split has no images"):
         Run(read_task("pneumonia", SMALL), options(tmp_path, data), QUIET)
 
 
@@ -247,6 +332,9 @@ def test_the_command_prints_scores_and_lists_its_tasks(tmp_path, monkeypatch, ca
     assert main(["train", "pneumonia", "--data", str(tmp_path / "none")]) == 3
     assert "there is no data folder of that name" in capsys.readouterr().err
     assert main(["train", "pneumonia", "--set", "epochs"]) == 3
+    capsys.readouterr()
+    assert main(command(tmp_path, data, "run/task.yaml/below")) == 4
+    assert "run/task.yaml/below: Not a directory" in capsys.readouterr().err
 
 
 def test_a_run_that_diverges_says_what_to_lower_each_time(tmp_path, monkeypatch, capsys):

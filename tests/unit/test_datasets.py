@@ -11,7 +11,7 @@ from PIL import Image
 from audit.errors import InvalidConfiguration
 from inference.pixels import GreyTransform, grey_picture
 from inference.training.dataset import DataSet, TaskKind
-from inference.training.datasets import UnusableData, parse_layout, read
+from inference.training.datasets import UnusableData, check_filled, parse_layout, read
 from inference.training.images import UnusableImage, read_picture
 from tests.builders import chest_radiograph, part10_bytes
 
@@ -37,6 +37,11 @@ def dicom(path: Path, **changes: str) -> None:
 
 def read_form(form: str, data: Path, **more: object) -> DataSet:
     return read(parse_layout({"form": form, **more}), data)
+
+
+def read_to_train(form: str, data: Path, **more: object) -> DataSet:
+    layout = parse_layout({"form": form, **more})
+    return check_filled(read(layout, data), layout)
 
 
 def splits(data: DataSet) -> Counter[str]:
@@ -120,8 +125,8 @@ def test_leaks_can_be_dropped_for_the_test_side_or_kept_to_be_looked_at(tmp_path
     assert splits(kept) == {"train": 12, "val": 2, "test": 2}
 
     with pytest.raises(UnusableData, match="the val split has no images"):
-        read_form("folder", root, patient_pattern=r"^(\w\d)_", leaks="drop")
-    dropped = read_form("folder", root, patient_pattern=r"^(\w\d)_", leaks="drop", val_share=0)
+        read_to_train("folder", root, patient_pattern=r"^(\w\d)_", leaks="drop")
+    dropped = read_to_train("folder", root, patient_pattern=r"^(\w\d)_", leaks="drop", val_share=0)
     assert splits(dropped) == {"train": 10, "test": 2}
 
 
@@ -142,16 +147,26 @@ def test_too_few_patients_for_every_split_is_an_error_that_says_so(tmp_path):
     draw(tmp_path / "b" / "1.png")
 
     with pytest.raises(UnusableData, match="split has no images"):
-        read_form("folder", tmp_path)
+        read_to_train("folder", tmp_path)
 
 
-def test_a_class_without_training_images_is_an_error(tmp_path):
+def test_a_class_without_training_images_is_an_error_of_training_alone(tmp_path):
     for split in ("train", "val", "test"):
         draw(tmp_path / split / "a" / f"{split}.png")
     draw(tmp_path / "test" / "b" / "only.png")
 
+    assert splits(read_form("folder", tmp_path)) == {"train": 1, "val": 1, "test": 2}
     with pytest.raises(UnusableData, match="no training image shows: b"):
-        read_form("folder", tmp_path)
+        read_to_train("folder", tmp_path)
+
+
+def test_a_set_of_test_images_alone_is_read_but_not_trained_on(tmp_path):
+    for name in ("a", "b"):
+        draw(tmp_path / "test" / name / "1.png")
+
+    assert splits(read_form("folder", tmp_path)) == {"test": 2}
+    with pytest.raises(UnusableData, match="the train split has no images"):
+        read_to_train("folder", tmp_path)
 
 
 def nih(tmp_path: Path, **changes: str) -> Path:
@@ -196,8 +211,6 @@ def test_the_test_list_that_comes_with_nih_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"Image Index": "gone.png"}, "line 5: no such image file"),
-        ({"Image Index": "../labels.csv"}, "line 5: no such image file"),
         ({"Finding Labels": "Pneumonitis"}, "line 5: a label is none of the 2 classes"),
         ({"Image Index": "00000000_000.png"}, "line 5: .*00000000_000.png is named twice"),
     ],
@@ -205,6 +218,17 @@ def test_the_test_list_that_comes_with_nih_is_kept(tmp_path):
 def test_a_bad_line_of_a_table_is_named(tmp_path, change, message):
     with pytest.raises(UnusableData, match=message):
         read_form("csv", nih(tmp_path, **change), classes=["Edema", "Mass"])
+
+
+@pytest.mark.parametrize("name", ["gone.png", "../labels.csv", ""])
+def test_a_missing_image_is_named_and_stops_training_alone(tmp_path, name):
+    nih(tmp_path, **{"Image Index": name})
+
+    found = read_form("csv", tmp_path)
+
+    assert (found.missing, len(found.samples)) == (("labels.csv, line 5",), 39)
+    with pytest.raises(UnusableData, match="line 5: no such image file"):
+        read_to_train("csv", tmp_path)
 
 
 def test_one_column_per_class_may_leave_a_label_unknown(tmp_path):
@@ -220,6 +244,17 @@ def test_one_column_per_class_may_leave_a_label_unknown(tmp_path):
 
     assert [s.targets.get("Mass") for s in data.samples[:4]] == [1.0, 0.0, None, None]
     assert data.samples[8].split == "test"
+
+
+@pytest.mark.parametrize("cells", ["1,1", "0,0", "0.5,0.5", "1,", ","])
+def test_an_image_of_a_task_of_one_class_shows_exactly_one(tmp_path, cells):
+    draw(tmp_path / "1.png")
+    draw(tmp_path / "2.png")
+    (tmp_path / "labels.csv").write_text(f"file,a,b\n1.png,0,1\n2.png,{cells}\n")
+
+    with pytest.raises(UnusableData, match="line 3: an image of this task shows exactly one class"):
+        read_form("csv", tmp_path, classes=["a", "b"], kind="multi_class")
+    assert len(read_form("csv", tmp_path, classes=["a", "b"]).samples) == 2
 
 
 def test_the_unifesp_competition_names_classes_by_number_and_images_by_uid(tmp_path):

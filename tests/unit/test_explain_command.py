@@ -63,6 +63,15 @@ def test_an_unknown_label_or_method_is_a_mistake_of_usage(folder, image, tmp_pat
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "told", [("--threads", "-1"), ("--seed", "-1"), ("--seed", "4294967296"), ("--samples", "0")]
+)
+def test_a_number_that_cannot_be_meant_is_a_mistake_of_usage(folder, image, tmp_path, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["explain", str(folder), str(image), "--out", str(tmp_path / "o"), *told])
+    assert f"argument {told[0]}: invalid" in capsys.readouterr().err
+
+
 def test_a_model_that_is_neither_a_folder_nor_installed_is_refused_with_the_names(
     image, tmp_path, capsys
 ):

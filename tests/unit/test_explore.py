@@ -73,6 +73,11 @@ def test_a_file_without_a_picture_is_listed_with_the_reason_and_stops_nothing(
     assert (found.sizes.rows[3], found.sizes.columns[3]) == (SIDE + 16, SIDE)
 
 
+def test_empty_splits_and_classes_that_no_training_image_shows_are_found(tmp_path: Path) -> None:
+    found = explored(tmp_path, [sample("0", "A"), sample("1", "B", "test")])
+    assert (found.empty_splits, found.unlearnable) == (("val",), ("B",))
+
+
 def test_without_any_picture_there_are_no_sizes(tmp_path: Path) -> None:
     found = explored(tmp_path, [sample("absent.png", "A")])
     assert (found.sizes, found.histograms, found.twins) == (None, {}, [])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,9 @@ def test_a_broken_model_is_an_error_and_no_traceback(
         (["explore"], "name a task or give --layout"),
         (["explore", "--layout", "[1]"], "--layout takes a form"),
         (["explore", "--layout", "csv", "--data", "{}", "--set", "x"], "--set takes KEY=VALUE"),
+        (["explore", "organs", "--set", "data.path=[a"], "--set data.path: the value is no YAML"),
+        (["train", "organs", "--set", "data.path=[a"], "--set data.path: the value is no YAML"),
+        (["train", "organs", "--set", "seed=2026-13-13"], "--set seed: the value is no YAML"),
         (["explore", "--layout", "csv", "--data", "{}"], "no table that can be read"),
     ],
 )
@@ -142,6 +146,49 @@ def test_a_folder_of_classes_is_explored_with_and_without_images(
     assert main(["explore", *told, "--out", str(out), "--limit", "2"]) == 0
     assert "data:image" in out.read_text()
     assert "images, test" in capsys.readouterr().out
+
+
+def test_a_table_is_explored_in_spite_of_missing_images_but_not_measured_on(
+    class_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "file,labels\ntest/dark/0.png,mass\ngone.png,effusion\n"
+    (class_folders / "set" / "labels.csv").write_text(lines)
+    told = ["--layout", "csv", "--data", str(class_folders / "set")]
+    told += ["--out", str(class_folders / "out.html")]
+    assert main(["explore", *told, "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["missing"]) == ({"train": 1}, ["labels.csv, line 3"])
+
+    model = str(model_folder(class_folders / "model"))
+    assert main(["evaluate", "--model", model, *told, "--split", "all"]) == 3
+    assert "labels.csv, line 3: no such image file" in capsys.readouterr().err
+
+    (class_folders / "set" / "labels.csv").write_text("file,labels\ngone.png,mass\n")
+    assert main(["explore", *told]) == 3
+    assert "labels.csv, line 2: no such image file" in capsys.readouterr().err
+
+
+def test_a_set_of_test_images_alone_is_explored_and_measured_on(
+    class_folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(class_folders)
+    shutil.rmtree("set/train")
+    Path("set/test/bright").rename("set/test/mass")
+    model = str(model_folder(Path("models")))
+    told = ["--layout", "folder", "--data", "set", "--set", "classes=[dark, mass]"]
+    assert main(["evaluate", "--model", model, *told, "--rounds", "5", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 6
+    assert main(["explore", *told]) == 0
+    assert "images, train" in capsys.readouterr().out
+
+
+def test_a_folder_of_classes_without_images_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert main(["explore", "--layout", "folder", "--data", str(tmp_path)]) == 3
+    assert "the data set holds no image" in capsys.readouterr().err
 
 
 def test_a_report_that_cannot_be_written_is_an_error_and_no_traceback(

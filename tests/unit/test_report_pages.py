@@ -90,6 +90,7 @@ def exploration_page(folder: Path, *, classes: tuple[str, ...] = ("A", "B"), **t
         classes=classes,
         samples=tuple(samples),
         root=folder,
+        missing=("<i>labels.csv, line 7",),
     )
     facts, unreadable = inspect(folder, [sample.path for sample in samples])
     found = explore(data, facts, unreadable)
@@ -176,7 +177,15 @@ def test_an_exploration_shows_samples_twins_leaks_and_unreadable_files(tmp_path:
     assert {"samples", "greys", "sizes", "subgroups", "twins", "leaks", "files"} <= set(inner)
     assert "Splits leak" in page.words
     assert "<i>absent.png" in page.words
+    assert "<i>labels.csv, line 7" in page.words
+    assert "Splits without images: val." in page.words
     assert page.sources
+
+
+def test_an_exploration_says_which_classes_cannot_be_learnt(tmp_path: Path) -> None:
+    assert "No training image" not in exploration_page(tmp_path).words
+    page = exploration_page(tmp_path, classes=("A", "B", "C"))
+    assert "No training image shows: C." in page.words
 
 
 def test_an_exploration_without_images_holds_none(tmp_path: Path) -> None:

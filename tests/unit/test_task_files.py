@@ -54,7 +54,8 @@ def test_a_value_can_be_changed_by_its_dotted_key():
         ({"data.form": "cube"}, "data"),
         ({"data.patient_pattern": "(("}, "no regular expression"),
         ({"name": "../up"}, "name"),
-        ({"kind.of": "nonsense"}, "no task file that can be read"),
+        ({"kind.of": "nonsense"}, r"kind\.of: the task has no such section"),
+        ({"name.x.y": 1}, r"name\.x\.y: the task has no such section"),
     ],
 )
 def test_a_task_that_cannot_be_meant_is_refused_with_the_reason(changes, message):

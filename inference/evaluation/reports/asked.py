@@ -10,7 +10,7 @@ import yaml
 from audit.errors import InvalidConfiguration
 from inference.evaluation.reports.explore import splits_of
 from inference.training.dataset import DataSet
-from inference.training.datasets import Layout, parse_layout, read
+from inference.training.datasets import Layout, UnusableData, check_present, parse_layout, read
 from inference.training.workbench.task import read_task
 
 _HOW = "--layout takes a form (folder, csv, unifesp) or a mapping such as '{form: csv, path: nih}'"
@@ -21,8 +21,9 @@ def labelled_images(
 ) -> DataSet:
     """Return labelled images to look at or to measure on, not to train on.
 
-    Patients in several splits are kept, so that a report can name them. Images that only a
-    layout describes are shared out to no split that they do not bring, unless it says so.
+    Patients in several splits are kept, and splits, classes or images may be missing, so that
+    a report can say so. Images that only a layout describes are shared out to no split that
+    they do not bring, unless it says so.
 
     Parameters
     ----------
@@ -49,6 +50,9 @@ def labelled_images(
         form = _layout(layout or "", changes)
         name = (data / form.path).resolve().name
     found = read(form.model_copy(update={"leaks": "keep"}), data, name=name)
+    if not found.samples:
+        check_present(found)
+        raise UnusableData(["the data set holds no image"])
     return _limited(found, limit) if limit else found
 
 

@@ -84,6 +84,18 @@ class Exploration:
     """Images of which all pixels are equal."""
 
     unreadable: list[Unreadable]
+    missing: tuple[str, ...]
+    """Lines of the set's table whose image is not there; counted nowhere else."""
+
+    @property
+    def empty_splits(self) -> tuple[Split, ...]:
+        """The splits without images."""
+        return tuple(split for split in get_args(Split) if split not in self.images)
+
+    @property
+    def unlearnable(self) -> tuple[str, ...]:
+        """The classes that no training image shows; all of them where there is none."""
+        return tuple(row.label for row in self.balance if not row.present.get("train"))
 
     @property
     def leaks(self) -> bool:
@@ -124,6 +136,7 @@ def explore(
         shared_groups=shared_groups(samples),
         blank=tuple(fact.path.as_posix() for fact in facts if fact.blank),
         unreadable=list(unreadable),
+        missing=data.missing,
     )
 
 

@@ -88,6 +88,7 @@ def write_exploration(
         groups_shown=found.shared_groups[:_MOST],
         unreadable_shown=found.unreadable[:_MOST],
         blank_shown=found.blank[:_MOST],
+        missing_shown=found.missing[:_MOST],
         contents=[(id_, name) for id_, name in _CONTENTS.items() if id_ not in absent],
     )
 

@@ -9,6 +9,7 @@ from inference.evaluation.loaded import load_model
 from inference.evaluation.reports.asked import labelled_images
 from inference.evaluation.reports.evaluate import EVERY_SPLIT, Evaluation, evaluate
 from inference.evaluation.reports.runs import ask, read_run, stated_thresholds
+from inference.training.datasets import check_present
 from inference.training.samples import Sample, Squares
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.squares import squares_of
@@ -81,12 +82,14 @@ def measure_model(
     Raises
     ------
     InvalidConfiguration
-        When there is no such set, the split is empty, or the model lacks its classes.
+        When there is no such set, images of its table are missing, the split is empty, or the
+        model lacks its classes.
     BrokenModel
         When the model cannot be loaded.
     """
     model = load_model(folder)
     images = labelled_images(data, task=task, layout=layout, changes=changes, limit=limit)
+    check_present(images)
     needed = ("val", split)
     samples = tuple(s for s in images.samples if split == EVERY_SPLIT or s.split in needed)
     if not any(split in (EVERY_SPLIT, s.split) for s in samples):

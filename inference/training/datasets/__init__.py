@@ -15,6 +15,7 @@ from inference.training.datasets.layout import (
     UnifespLayout,
     parse_layout,
 )
+from inference.training.datasets.splitting import check_filled, check_present
 from inference.training.datasets.table import read_table
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "TableLayout",
     "UnifespLayout",
     "UnusableData",
+    "check_filled",
+    "check_present",
     "parse_layout",
     "read",
 ]
@@ -44,8 +47,8 @@ def read(layout: Layout, data: Path, *, name: str = "data") -> DataSet:
     Raises
     ------
     UnusableData
-        With every reason: a folder, table or image that is missing, a label that is no
-        class, a patient on both sides of a split, a split or class without images.
+        With every reason: a folder or table that is missing, a label that is no class, a
+        patient on both sides of a split. What else training needs, `check_filled` says.
     """
     if not data.is_dir():
         raise UnusableData(["there is no data folder of that name"])

@@ -9,7 +9,7 @@ from inference.training.dataset import DataSet, TaskKind
 from inference.training.datasets.errors import UnusableData
 from inference.training.datasets.files import dicom_facts, image_files, patient_group
 from inference.training.datasets.layout import FolderLayout
-from inference.training.datasets.splitting import Found, check_filled, settled, split_named
+from inference.training.datasets.splitting import Found, settled, split_named
 from inference.training.images import is_dicom
 from inference.training.samples import Sample, Split
 
@@ -36,8 +36,7 @@ def read_folder(layout: FolderLayout, data: Path, name: str) -> DataSet:
         if folder.name in classes
         for path in image_files(folder)
     ]
-    set_ = DataSet(name=name, kind=kind, classes=classes, samples=settled(found, layout), root=root)
-    return check_filled(set_, layout)
+    return DataSet(name=name, kind=kind, classes=classes, samples=settled(found, layout), root=root)
 
 
 def _class_folders(root: Path) -> Iterator[tuple[Split | None, Path]]:

@@ -66,14 +66,28 @@ def settled(found: Sequence[Found], layout: Layout) -> tuple[Sample, ...]:
     return tuple(_without_leaks(samples, layout.leaks))
 
 
-def check_filled(data: DataSet, layout: Layout) -> DataSet:
-    """Return `data`.
+def check_present(data: DataSet) -> None:
+    """Refuse a data set whose table names images that are not there.
 
     Raises
     ------
     UnusableData
-        When a split that was asked for, or the training images of a class, are missing.
+        With every line that does.
     """
+    if data.missing:
+        raise UnusableData([f"{line}: no such image file" for line in data.missing])
+
+
+def check_filled(data: DataSet, layout: Layout) -> DataSet:
+    """Return `data`, when a network can be trained on it.
+
+    Raises
+    ------
+    UnusableData
+        When images that a table names, a split that was asked for, or the training images of
+        a class are missing.
+    """
+    check_present(data)
     asked: dict[Split, bool] = {
         "train": True,
         "val": layout.val_share > 0,

@@ -9,7 +9,7 @@ from inference.training.dataset import DataSet, TaskKind
 from inference.training.datasets.errors import UnusableData
 from inference.training.datasets.files import Finder, attributes, dicom_facts, patient_group
 from inference.training.datasets.layout import TableLayout, UnifespLayout
-from inference.training.datasets.splitting import Found, check_filled, settled, split_named
+from inference.training.datasets.splitting import Found, settled, split_named
 from inference.training.images import is_dicom
 from inference.training.samples import Sample, Split
 
@@ -46,17 +46,24 @@ class _BadLine(Exception):
     """What is wrong with one line."""
 
 
+class _NoImage(Exception):
+    """The image that a line names is not there."""
+
+
 def read_table(layout: TableLayout | UnifespLayout, data: Path, name: str) -> DataSet:
     """Return the data set; see `inference.training.datasets.read`."""
     root = data / layout.path
     table = _load(layout, root)
-    finder, problems, found = Finder(root / layout.images), [], []
+    finder, problems, missing, found = Finder(root / layout.images), [], [], []
     named: set[Path] = set()
     for line, row in enumerate(table.rows, start=2):
         try:
             image = _found(table, row, root, finder, name)
             if image.sample.path in named:
                 raise _BadLine(f"{image.sample.path} is named twice")
+        except _NoImage:
+            missing.append(f"{layout.table}, line {line}")
+            continue
         except _BadLine as error:
             problems.append(f"{layout.table}, line {line}: {error}")
             continue
@@ -64,14 +71,14 @@ def read_table(layout: TableLayout | UnifespLayout, data: Path, name: str) -> Da
         found.append(image)
     if problems:
         raise UnusableData(problems)
-    set_ = DataSet(
+    return DataSet(
         name=name,
         kind=layout.kind,
         classes=table.classes,
         samples=settled(found, layout),
         root=root,
+        missing=tuple(missing),
     )
-    return check_filled(set_, layout)
 
 
 def _load(layout: TableLayout | UnifespLayout, root: Path) -> _Table:
@@ -110,8 +117,10 @@ def _named_classes(
 def _found(table: _Table, row: dict[str, str], root: Path, finder: Finder, name: str) -> Found:
     written = table.cell(row, "file")
     files = finder.find(written)
-    if len(files) != 1:
-        raise _BadLine("several files have the image's name" if files else "no such image file")
+    if not files:
+        raise _NoImage
+    if len(files) > 1:
+        raise _BadLine("several files have the image's name")
     path = files[0].relative_to(root)
     group = f"f-{path}"
     told = attributes(*(table.cell(row, key) for key in ("sex", "age", "view")))
@@ -148,8 +157,9 @@ def _targets(table: _Table, row: dict[str, str]) -> dict[str, float]:
         targets = _named(table, {part.strip() for part in parts})
     else:
         raise _BadLine("no column of labels, and not one column per class")
-    if table.layout.kind is not TaskKind.MULTI_LABEL and sum(targets.values()) != 1:
-        raise _BadLine("an image of this task shows exactly one class")
+    one_class = [0.0] * (len(table.classes) - 1) + [1.0]
+    if table.layout.kind is not TaskKind.MULTI_LABEL and sorted(targets.values()) != one_class:
+        raise _BadLine("an image of this task shows exactly one class: one 1, else 0")
     return targets
 
 

@@ -1,5 +1,6 @@
 """A workbench run from a task to a run folder: data, network, baselines, predictions, model."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -13,7 +14,7 @@ import yaml
 
 from audit.errors import InvalidConfiguration
 from inference.training.dataset import DataSet
-from inference.training.datasets import UnusableData, read
+from inference.training.datasets import UnusableData, check_filled, read
 from inference.training.datasets.splitting import SPLITS
 from inference.training.device import Device, choose_device
 from inference.training.export import plain, round_as_stored
@@ -39,8 +40,19 @@ from inference.training.workbench.trainer import Part, Trainer, logits_of
 
 HOG_SVM, SMALL_CNN = "hog-svm", "small-cnn"
 BASELINES = (HOG_SVM, SMALL_CNN)
-_OURS = ("task.yaml", "run.json", "history*.csv", "predictions*.npz", "*.safetensors")
-_OUR_FOLDERS = ("model", "tensorboard", SMALL_CNN)
+_TRAINED = ("history.csv", "checkpoint.safetensors", "best.safetensors")
+_OURS = (
+    "task.yaml",
+    *_TRAINED,
+    f"history-{SMALL_CNN}.csv",
+    "predictions.npz",
+    *(f"predictions-{name}.npz" for name in BASELINES),
+    *(f"{SMALL_CNN}/{name}" for name in _TRAINED),
+    "model/model.yaml",
+    "model/weights.safetensors",
+    "tensorboard/events.out.tfevents.*",
+)
+"""What a run writes beside its ``run.json``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +100,8 @@ class Run:
     def __init__(self, task: TrainingTask, options: RunOptions, reporter: Reporter) -> None:
         self._options, self._reporter = options, reporter
         self._device = choose_device(options.device, task.precision, threads=options.threads)
-        self._data = _limited(read(task.data, options.data, name=task.name), options.limit)
+        found = check_filled(read(task.data, options.data, name=task.name), task.data)
+        self._data = _limited(found, options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
         self._identity = _identity(self._task, self._data, self._device, options.weights)
         self._parts = self._loaded()
@@ -98,7 +111,7 @@ class Run:
     def finish(self) -> dict[str, Any]:
         """Train what is not trained yet, write the run folder, return its summary."""
         folder = self._folder()
-        commit = json.loads((folder / "run.json").read_text())["commit"]
+        commit = _held(folder)["commit"]  # of the code that began the run
         begun = self._start()
         self._told(begun)
         history = History(folder / "history.csv", self._reporter, folder / "tensorboard")
@@ -140,25 +153,26 @@ class Run:
     def _folder(self) -> Path:
         """Return the run folder, made ready for this run and no other.
 
-        The commit of the code that began the run stays with it.
+        What no run wrote is neither removed nor replaced.
         """
         folder = self._options.out
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "run.json"
-        if self._options.fresh:
+        held = _held(folder)
+        if held and self._options.fresh:
             _forget(folder)
-        if file.exists() and json.loads(file.read_text())["identity"] != self._identity:
+        elif held and held["identity"] != self._identity:
             raise InvalidConfiguration(
                 [
                     "the run folder holds a run of another task, data set or precision: take "
                     "--fresh to forget it, or another --out"
                 ]
             )
-        if not file.exists():
+        if not (folder / "run.json").exists():
             told = {"identity": self._identity, "commit": code_commit()}
+            _put(folder / "run.json", json.dumps(told) + "\n")
+        if not (folder / "task.yaml").exists():
             text = yaml.safe_dump(self._task.document(), sort_keys=False, allow_unicode=True)
-            (folder / "task.yaml").write_text(text, encoding="utf-8")
-            file.write_text(json.dumps(told) + "\n", encoding="utf-8")
+            _put(folder / "task.yaml", text)
         return folder
 
     def _start(self) -> Start:
@@ -281,10 +295,44 @@ def _identity(task: TrainingTask, data: DataSet, device: Device, weights: Path |
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
+def _held(folder: Path) -> dict[str, str]:
+    """Return what ``run.json`` says of the run in a folder; nothing where there is no run."""
+    file = folder / "run.json"
+    if not file.exists():
+        names = {Path(pattern).parts[0] for pattern in _OURS}
+        taken = sorted(name for name in names if (folder / name).exists())
+        if taken:
+            raise InvalidConfiguration(
+                [
+                    f"the run folder holds {', '.join(taken)} but no run.json, so no run of "
+                    "this command: take another --out"
+                ]
+            )
+        return {}
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return {key: str(told[key]) for key in ("identity", "commit")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidConfiguration(
+            [
+                "the run folder's run.json is cut off, or not what `dicom-node train` writes: "
+                "take another --out, or remove what you do not need there"
+            ]
+        ) from error
+
+
+def _put(file: Path, text: str) -> None:
+    """Write a file whole: a kill leaves none, or the old one."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+
+
 def _forget(folder: Path) -> None:
-    """Remove what a run leaves, and nothing else."""
-    for pattern in _OURS:
+    """Remove what a run leaves, and nothing else; ``run.json`` last, so that a kill is no end."""
+    for pattern in (*_OURS, "run.json"):
         for file in folder.glob(pattern):
             file.unlink()
-    for name in _OUR_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in {Path(pattern).parts[0] for pattern in _OURS if "/" in pattern}:
+        with contextlib.suppress(OSError):  # it is not there, or holds something else too
+            (folder / name).rmdir()

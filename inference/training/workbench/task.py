@@ -187,6 +187,9 @@ def read_task(name: str, changes: dict[str, Any] | None = None) -> TrainingTask:
 
 def _put(document: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
-    for section in sections:
-        document = document.setdefault(section, {})
-    document[last] = value
+    try:
+        for section in sections:
+            document = document.setdefault(section, {})
+        document[last] = value
+    except (AttributeError, TypeError) as error:
+        raise InvalidConfiguration([f"{key}: the task has no such section"]) from error
