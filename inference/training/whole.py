@@ -9,12 +9,14 @@ from typing import BinaryIO
 
 @contextmanager
 def whole(file: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content takes the place of `file` once all of it is written."""
+    """Yield a stream whose content takes the place of `file` once all of it is on disk."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

@@ -8,8 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -27,6 +30,8 @@ from inference.runtime.torch_runtime import torch_runtimes
 from inference.service import InferenceOptions, InferenceService
 from inference.training.dataset import TaskKind
 from inference.training.samples import decode
+from inference.training.whole import whole
+from inference.training.workbench import runs
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.runs import Run, RunOptions
 from inference.training.workbench.task import read_task
@@ -216,19 +221,20 @@ def test_a_fresh_run_removes_what_the_run_before_wrote_and_nothing_else(pneumoni
 def test_a_kill_while_the_folder_is_made_ready_is_no_end(pneumonia, tmp_path, monkeypatch):
     given, _ = pneumonia
     run = Run(read_task("pneumonia", SMALL), replace(given, out=tmp_path / "run"), QUIET)
-    write = Path.write_text
 
     for cut in ("run.json", "task.yaml"):
 
-        def killed(path: Path, text: str, cut: str = cut, **told: object) -> int:
-            write(path, text[: 0 if path.name.startswith(cut) else None], **told)
-            if path.name.startswith(cut):
-                raise KeyboardInterrupt
-            return len(text)
+        @contextmanager
+        def killed(file: Path, cut: str = cut) -> Iterator[BinaryIO]:
+            with whole(file) as stream:
+                yield stream
+                if file.name == cut:
+                    raise KeyboardInterrupt
 
-        monkeypatch.setattr(Path, "write_text", killed)
+        monkeypatch.setattr(runs, "whole", killed)
         with pytest.raises(KeyboardInterrupt):
             run.finish()
+        assert not (tmp_path / "run" / cut).exists()
     monkeypatch.undo()
 
     assert run.finish()["best_epoch"]

@@ -32,8 +32,8 @@ LIMITS = {
             "the audit and never reported: an order cannot name it.",
             "- Upper arms, whole spines in lateral view, babygrams and mammograms are hardly "
             "represented. Expect *uncertain* or a neighbour.",
-            "- Nothing says which CT and MR slices are of one examination. Slices of one may lie in "
-            "several folds, which flatters *NotOurs*.",
+            "- Nothing says which CT and MR slices are of one examination. Slices of one may lie "
+            "in several folds, which flatters *NotOurs*.",
             "- It does not know left from right: images were mirrored in training.",
             "- Swapped images of the *same* region cannot be found by looking at the region.",
         ]

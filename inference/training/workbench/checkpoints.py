@@ -1,7 +1,6 @@
 """A training's state in one safetensors file, replaced whole: a kill leaves the old one."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from inference.training.whole import whole
 
 _STATE = "state"
 
@@ -25,15 +26,12 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint`: first beside, on disk, then in the place of the old one."""
-    new = path.with_name(f"{path.name}.new")
     tensors = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in checkpoint.tensors.items()
     }
-    save_file(tensors, new, metadata={_STATE: json.dumps(checkpoint.state)})
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
+    with whole(path) as stream:
+        stream.write(save(tensors, metadata={_STATE: json.dumps(checkpoint.state)}))
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:

@@ -2,10 +2,12 @@
 
 import csv
 import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from inference.training.whole import whole
 from inference.training.workbench.progress import Reporter
 
 
@@ -53,9 +55,9 @@ class History:
             self._writer.close()
 
     def _write(self) -> None:
-        new = self._file.with_suffix(".new")
-        with new.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]) if self.rows else ["epoch"])
-            writer.writeheader()
-            writer.writerows(self.rows)
-        new.replace(self._file)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["epoch"])
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with whole(self._file) as stream:
+            stream.write(text.getvalue().encode())

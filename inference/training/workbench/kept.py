@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from inference.training.dataset import DataSet, TaskKind
 from inference.training.samples import FloatArray, Sample, target_matrix
+from inference.training.whole import whole
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -41,7 +42,7 @@ def keep_predictions(file: Path, kept: KeptPredictions) -> None:
     ``paths``, ``split``, ``groups`` (N each), and ``attributes`` (N JSON objects).
     """
     samples = kept.samples
-    with file.with_suffix(".new").open("wb") as stream:
+    with whole(file) as stream:
         np.savez_compressed(
             stream,
             name=np.array(kept.name),
@@ -54,7 +55,6 @@ def keep_predictions(file: Path, kept: KeptPredictions) -> None:
             groups=_texts(sample.group for sample in samples),
             attributes=_texts(json.dumps(dict(sample.attributes)) for sample in samples),
         )
-    file.with_suffix(".new").replace(file)
 
 
 def output_classes(kind: TaskKind, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from inference.training.export import plain, round_as_stored
 from inference.training.provenance import code_commit
 from inference.training.samples import CACHE, FloatArray, Sample
 from inference.training.shipped.options import DEFAULT_DATA
+from inference.training.whole import whole
 from inference.training.workbench.baselines import hog_features, svm_logits
 from inference.training.workbench.calibrated import Calibrated, calibrate
 from inference.training.workbench.history import History
@@ -169,10 +170,12 @@ class Run:
             )
         if not (folder / "run.json").exists():
             told = {"identity": self._identity, "commit": code_commit()}
-            _put(folder / "run.json", json.dumps(told) + "\n")
+            with whole(folder / "run.json") as stream:
+                stream.write((json.dumps(told) + "\n").encode())
         if not (folder / "task.yaml").exists():
             text = yaml.safe_dump(self._task.document(), sort_keys=False, allow_unicode=True)
-            _put(folder / "task.yaml", text)
+            with whole(folder / "task.yaml") as stream:
+                stream.write(text.encode())
         return folder
 
     def _start(self) -> Start:
@@ -319,13 +322,6 @@ def _held(folder: Path) -> dict[str, str]:
                 "take another --out, or remove what you do not need there"
             ]
         ) from error
-
-
-def _put(file: Path, text: str) -> None:
-    """Write a file whole: a kill leaves none, or the old one."""
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)
 
 
 def _forget(folder: Path) -> None:

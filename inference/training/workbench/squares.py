@@ -14,6 +14,7 @@ from inference.training.dataset import DataSet
 from inference.training.datasets.errors import UnusableData
 from inference.training.images import UnusableImage, read_picture
 from inference.training.samples import CACHE, Sample, Squares
+from inference.training.whole import whole
 from inference.training.workbench.progress import Reporter
 
 Mapped = np.memmap[Any, np.dtype[Any]]
@@ -92,6 +93,5 @@ def _keep(pixels: Mapped, boxes: Mapped, done_file: Path, done: int) -> None:
     """Write what is decoded to disk, then say so."""
     pixels.flush()
     boxes.flush()
-    new = done_file.with_suffix(".new")
-    new.write_text(json.dumps(done), encoding="utf-8")
-    new.replace(done_file)
+    with whole(done_file) as stream:
+        stream.write(json.dumps(done).encode())
