@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import os
 import pickle
 from datetime import date
@@ -207,6 +208,13 @@ def test_a_class_that_a_network_may_name_is_not_called(monkeypatch):
     assert set(read_checkpoint(content).tensors) == {"0.weight", "0.bias"}
 
 
+def safetensors_of(kind):
+    """Return a file of one byte whose header says that it is a number of that kind."""
+    header = {"a": {"dtype": kind, "shape": [2 if kind == "F4" else 1], "data_offsets": [0, 1]}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"\0"
+
+
 def own_parent():
     parent = {}
     parent["state_dict"] = parent
@@ -222,8 +230,10 @@ def own_parent():
         saved({"epoch": 1}),
         saved([1, 2, 3]),
         saved(own_parent()),
+        safetensors_of("F8_E8M0"),
+        safetensors_of("F4"),
     ],
-    ids=["empty", "a web page", "cut off", "no network", "a list", "holds itself"],
+    ids=["empty", "web page", "cut off", "no network", "list", "holds itself", "F8_E8M0", "F4"],
 )
 def test_what_is_no_checkpoint_is_refused(content):
     with pytest.raises(UnusableCheckpoint):
