@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import ssl
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from inference.runtime.torch_runtime import torch_runtimes
 from inference.service import InferenceOptions, InferenceService
 from inference.types import Decision, Outcome
 from tests.builders import chest_radiograph, part10_bytes
+from tests.certificates import make_certificates
 from tests.checkpoints import saved, torchxrayvision
 from tests.models import label, model_folder
 
@@ -31,14 +33,14 @@ def sha256(content):
 
 
 @contextmanager
-def server(content, *, redirect="", cut=0, hide_length=False):
+def server(content, *, redirect="", cut=0, hide_length=False, tls=None):
     """Serve `content` at every address, and keep the addresses that were asked for."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            if redirect and self.path == "/first":
+            if redirect and self.path.endswith("/first"):
                 self.send_response(302)
                 self.send_header("Location", redirect)
                 self.end_headers()
@@ -53,10 +55,12 @@ def server(content, *, redirect="", cut=0, hide_length=False):
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        httpd.socket = tls.wrap_socket(httpd.socket, server_side=True)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{httpd.server_port}", asked
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{httpd.server_port}", asked
     finally:
         httpd.shutdown()
         thread.join()
@@ -98,9 +102,35 @@ def test_a_redirect_to_what_is_not_allowed_is_refused(to, rule):
         download(f"{url}/first")
 
 
-def test_another_machine_is_not_asked_over_http():
-    with pytest.raises(UnusableCheckpoint, match="insecure-http"):
-        download("http://192.0.2.1/w.pt")
+def test_a_server_of_https_does_not_lead_to_a_service_of_this_machine(tmp_path, monkeypatch):
+    made = make_certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.certificate("server"), made.key("server"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+    with (
+        server(CONTENT) as (local, asked),
+        server(CONTENT, redirect=local, tls=tls) as (url, _),
+        pytest.raises(UnusableCheckpoint, match="this machine"),
+    ):
+        download(f"{url}/first")
+    assert asked == []
+
+
+def test_nor_does_another_machine_over_http_that_the_person_allowed(monkeypatch):
+    with server(CONTENT) as (local, asked), server(CONTENT, redirect=local) as (proxy, by_proxy):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        with pytest.raises(UnusableCheckpoint, match="this machine"):
+            download("http://192.0.2.1/first", insecure_http=True)
+    assert (by_proxy, asked) == (["http://192.0.2.1/first"], [])
+
+
+@pytest.mark.parametrize(
+    ("address", "rule"),
+    [("http://192.0.2.1/w.pt", "insecure-http"), ("https:///w.pt", "name a server")],
+)
+def test_an_address_that_is_not_allowed_is_not_asked(address, rule):
+    with pytest.raises(UnusableCheckpoint, match=rule):
+        download(address)
 
 
 def test_other_content_is_refused():
