@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import ssl
 import threading
 from contextlib import contextmanager
@@ -238,6 +239,67 @@ def test_a_dry_run_and_a_refusal_leave_nothing(tmp_path, configuration, checkpoi
     assert code == (0 if more == ["--dry-run"] else 1)
     assert list((tmp_path / "models").iterdir()) == []
     assert ("error:" in capsys.readouterr().err) == bool(code)
+
+
+def test_the_second_import_replaces_the_first_where_that_is_said(
+    tmp_path, configuration, checkpoint, capsys
+):
+    path = tmp_path / "w.pt"
+    path.write_bytes(checkpoint)
+    command = ["models", "import", str(path), "--sha256", sha256(checkpoint)]
+    again = [*command, "--report", "Mass=0.3", "--version", "1.0.1", "--config", str(configuration)]
+
+    assert main([*command, "--config", str(configuration)]) == 0
+    assert main([*again, "--replace", "--dry-run"]) == 0
+    assert main(again) == 1
+    assert "--replace" in capsys.readouterr().err
+    assert main([*again, "--replace"]) == 0
+
+    assert main(["models", "list", "--json", "--config", str(configuration)]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[0] == "{"]
+    [mine] = [each for each in listed if each["name"] == "torchxrayvision-densenet121"]
+    assert mine["version"] == "1.0.1"
+    assert [each["key"] for each in mine["labels"] if each.get("reported", True)] == ["Mass"]
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_folder_of_models_that_is_not_there_yet_is_made(tmp_path, configuration, checkpoint, dry):
+    path = tmp_path / "w.pt"
+    path.write_bytes(checkpoint)
+    (tmp_path / "models").rmdir()
+    command = ["models", "import", str(path), "--sha256", sha256(checkpoint), *dry]
+
+    assert main([*command, "--config", str(configuration)]) == 0
+
+    made = [each.name for each in tmp_path.glob("models/*")]
+    assert made == ([] if dry else ["torchxrayvision-densenet121"])
+    assert (tmp_path / "models").exists() != bool(dry)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "rule"),
+    [
+        (["--out", f"{__file__}/models"], 4, "test_models_import.py"),
+        (["--out", "/proc/models"], 4, "/proc"),
+        (["--name", "chest-findings"], 1, "installed"),
+        (["--layout", "chexnet"], 1, "--replace"),
+    ],
+)
+def test_where_a_model_cannot_go_nothing_is_downloaded(configuration, capsys, more, code, rule):
+    (configuration.parent / "models" / "chexnet").mkdir()
+    with server(CONTENT) as (url, asked):
+        command = ["models", "import", url, "--sha256", sha256(CONTENT), *more]
+        assert main([*command, "--config", str(configuration)]) == code
+    assert asked == []
+    assert re.match(f"error: .*{rule}", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "more", [["--name", "Mine"], ["--version", "2"], ["--sha256", "0"], ["--report", "Mass=1.5"]]
+)
+def test_values_that_no_model_may_have_are_told_at_once(more):
+    with pytest.raises(SystemExit, match="2"):
+        main(["models", "import", "nowhere", "--sha256", "0" * 64, *more])
 
 
 def test_without_a_place_for_models_the_command_says_what_to_add(tmp_path, capsys):
