@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from audit.errors import BrokenModel
 from inference.types import Task
 
+NAME = r"^[a-z][a-z0-9-]{1,40}$"
+VERSION = r"^\d+\.\d+\.\d+$"
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -95,8 +98,8 @@ class Gate(_Section):
 class ModelManifest(_Section):
     """A whole ``model.yaml``."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    name: Annotated[str, Field(pattern=NAME)]
+    version: Annotated[str, Field(pattern=VERSION)]
     task: Task
     architecture: str
     """A name that `inference.architectures.build` knows."""

@@ -1,11 +1,12 @@
 """``dicom-node models``: which networks are installed, and importing those of others."""
 
 import argparse
+import math
 import re
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,10 +25,15 @@ from inference.importing.folder import (
     UNKNOWN_LICENCE,
     Provenance,
     Wishes,
+    check_name,
+    workplace,
     write_folder,
 )
 from inference.importing.layouts import LAYOUTS, recognise
-from inference.registry import LoadedModel, Registry
+from inference.manifest import NAME, VERSION
+from inference.registry import SHIPPED, LoadedModel, Registry
+
+_UNAVAILABLE = 4
 
 
 def register(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -50,10 +56,30 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE|URL", help="the checkpoint; https:// to download")
-    parser.add_argument("--sha256", required=True, type=_sha256, help="of the whole file")
-    parser.add_argument("--layout", choices=("auto", *LAYOUTS), default="auto")
-    parser.add_argument("--name", help="of the model (default: its layout)")
-    parser.add_argument("--version", dest="model_version", default=FIRST_VERSION)
+    parser.add_argument(
+        "--sha256",
+        required=True,
+        type=_like("^[0-9a-fA-F]{64}$", "a sha256 is 64 hexadecimal digits"),
+        help="of the whole file",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("auto", *LAYOUTS),
+        default="auto",
+        help="which network it is (default: auto, told by its first and last layer)",
+    )
+    parser.add_argument(
+        "--name",
+        type=_like(NAME, "a name is of lower-case letters, digits and hyphens, a letter first"),
+        help="of the model (default: its layout)",
+    )
+    parser.add_argument(
+        "--version",
+        dest="model_version",
+        type=_like(VERSION, "a version is three numbers, such as 1.0.1"),
+        default=FIRST_VERSION,
+        help=f"of the model, for the records (default: {FIRST_VERSION})",
+    )
     parser.add_argument("--licence", default=UNKNOWN_LICENCE, help="of the weights, in words")
     parser.add_argument(
         "--report",
@@ -68,7 +94,12 @@ def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the model folder goes (default: the first of inference.model_dirs)",
     )
-    parser.add_argument("--maximum-mb", type=int, default=1000, help="larger files are refused")
+    parser.add_argument(
+        "--replace", action="store_true", help="replace the imported model of that name"
+    )
+    parser.add_argument(
+        "--maximum-mb", type=int, default=1000, help="larger files are refused (default: 1000)"
+    )
     parser.add_argument(
         "--insecure-http", action="store_true", help="allow http:// from another machine"
     )
@@ -103,29 +134,42 @@ def run_import(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     root = _root(arguments.out, settings)
     try:
-        with _shown() as progress:
-            content = fetch.fetch(
-                arguments.source,
-                sha256=arguments.sha256,
-                maximum_bytes=arguments.maximum_mb * 1_000_000,
-                insecure_http=arguments.insecure_http,
-                progress=progress,
-            )
-        if arguments.dry_run:
-            with tempfile.TemporaryDirectory(prefix="dicom-node-") as folder:
-                model = _imported(content, arguments, settings, Path(folder))
-        else:
-            model = _imported(content, arguments, settings, root)
+        with workplace(root) as place:
+            model = _imported(arguments, settings, root, place)
     except Rejected as error:
         print(f"error: {error} [{error.code}]", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = error.filename or root
+        print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
+        return _UNAVAILABLE
     _tell(model, root, arguments, settings)
     return 0
 
 
 def _imported(
-    content: bytes, arguments: argparse.Namespace, settings: NodeSettings, root: Path
+    arguments: argparse.Namespace, settings: NodeSettings, root: Path, place: Path
 ) -> LoadedModel:
+    """Return the model once it is written: in `root`, after a dry run only in `place`.
+
+    Its name is checked before the download where the arguments tell it.
+    """
+    check = partial(
+        check_name,
+        root=root,
+        model_dirs=(SHIPPED, *settings.inference.model_dirs),
+        replace=arguments.replace,
+    )
+    if arguments.name or arguments.layout in LAYOUTS:
+        check(arguments.name or arguments.layout)
+    with _shown() as progress:
+        content = fetch.fetch(
+            arguments.source,
+            sha256=arguments.sha256,
+            maximum_bytes=arguments.maximum_mb * 1_000_000,
+            insecure_http=arguments.insecure_http,
+            progress=progress,
+        )
     imported = recognise(read_checkpoint(content), arguments.layout)
     wishes = Wishes(
         name=arguments.name or imported.layout,
@@ -133,14 +177,15 @@ def _imported(
         licence=arguments.licence,
         report=arguments.report,
     )
-    if wishes.name in Registry.load(settings.inference.model_dirs).names:
-        raise Rejected("a model of that name is installed; name another with --name")
+    check(wishes.name)
     provenance = Provenance(
         file_name=fetch.file_name(arguments.source),
-        sha256=arguments.sha256,
+        sha256=arguments.sha256.lower(),
         imported_on=SystemClock().now().date(),
     )
-    return write_folder(imported, wishes, provenance, root=root)
+    if arguments.dry_run:
+        return write_folder(imported, wishes, provenance, root=place)
+    return write_folder(imported, wishes, provenance, root=root, replace=arguments.replace)
 
 
 def _root(out: Path | None, settings: NodeSettings) -> Path:
@@ -170,23 +215,33 @@ def _tell(
         return
     print(f"folder: {root / manifest.name}")
     if root.resolve() not in {each.resolve() for each in settings.inference.model_dirs}:
-        print(f"next: add {root} to inference.model_dirs")
-    print(f"next: name {manifest.name} in the models of a route")
+        print(f"next: add {root.resolve()} to inference.model_dirs")
+    if not any(manifest.name in route.models for route in settings.routes):
+        print(f"next: name {manifest.name} in the models of a route, beside bodypart")
+    print("next: start the node again")
 
 
 @contextmanager
 def _shown() -> Iterator[fetch.Progress]:
     """Show a bar on standard error once bytes come."""
     columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("download", visible=False)
         yield lambda have, whole: bar.update(task, completed=have, total=whole, visible=True)
 
 
-def _sha256(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError("a sha256 is 64 hexadecimal digits")
-    return text.lower()
+def _like(pattern: str, rule: str) -> Callable[[str], str]:
+    """Return a reader of arguments that must match `pattern`."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(rule)
+        return text
+
+    return read
 
 
 def _labels(text: str) -> dict[str, float | None]:
@@ -195,7 +250,10 @@ def _labels(text: str) -> dict[str, float | None]:
     for part in filter(None, text.split(",")):
         key, _, threshold = part.partition("=")
         try:
-            wished[key.strip()] = float(threshold) if threshold else None
-        except ValueError as error:
-            raise argparse.ArgumentTypeError("an operating point is a number") from error
+            point = float(threshold) if threshold else None
+        except ValueError:
+            point = math.nan
+        if point is not None and not 0.0 <= point <= 1.0:
+            raise argparse.ArgumentTypeError("an operating point is a probability from 0 to 1")
+        wished[key.strip()] = point
     return wished

@@ -84,7 +84,7 @@ def read_checkpoint(content: bytes) -> Checkpoint:
     ------
     UnusableCheckpoint
         When they are neither safetensors nor a torch file, ask for anything but tensors and
-        the classes of known networks, or hold no tensors.
+        the classes of known networks, or hold no tensors or tensors of an unknown kind.
     """
     if _is_pickle(content):
         try:
@@ -95,6 +95,8 @@ def read_checkpoint(content: bytes) -> Checkpoint:
         return Checkpoint(tensors=safetensors.torch.load(content))
     except SafetensorError as error:
         raise UnusableCheckpoint("the file is neither safetensors nor a torch file") from error
+    except KeyError as error:  # a kind of number that the format has and torch has not
+        raise UnusableCheckpoint("the safetensors hold numbers of a kind not read here") from error
 
 
 def _is_pickle(content: bytes) -> bool:

@@ -42,8 +42,8 @@ def fetch(
     Parameters
     ----------
     source : str
-        A path, or an address that begins with ``https://``; ``http://`` from this machine
-        only, unless `insecure_http`.
+        A path, or an address that begins with ``https://``; ``http://`` of this machine
+        only, unless `insecure_http`. No other address leads to ``http://`` of this machine.
     sha256 : str
         Of the whole content, in hexadecimal.
     maximum_bytes : int
@@ -85,8 +85,9 @@ def _answer(
     client: httpx.Client, address: httpx.URL, insecure_http: bool
 ) -> Iterator[httpx.Response]:
     """Follow redirects, each address checked before it is asked."""
+    begins_here = address.scheme == "http" and _is_loopback(address.host)
     for _ in range(_REDIRECTS + 1):
-        _check_address(address, insecure_http)
+        _check_address(address, here=begins_here, elsewhere=insecure_http)
         with client.stream("GET", address) as answer:
             if answer.next_request is not None:
                 address = answer.next_request.url
@@ -113,12 +114,16 @@ def _save(answer: httpx.Response, path: Path, maximum_bytes: int, progress: Prog
             progress(have, whole)
 
 
-def _check_address(address: httpx.URL, insecure_http: bool) -> None:
+def _check_address(address: httpx.URL, *, here: bool, elsewhere: bool) -> None:
+    """Refuse what is not https, unless http of this machine, or of others, is allowed."""
+    if address.scheme not in ("https", "http") or not address.host:
+        raise UnusableCheckpoint("an address must begin with https:// and name a server")
     if address.scheme == "https":
         return
-    if address.scheme != "http":
-        raise UnusableCheckpoint("an address must begin with https://")
-    if not insecure_http and not _is_loopback(address.host):
+    if _is_loopback(address.host):
+        if not here:
+            raise UnusableCheckpoint("another server may not lead to http:// of this machine")
+    elif not elsewhere:
         raise UnusableCheckpoint("http:// is refused; use https://, or --insecure-http")
 
 

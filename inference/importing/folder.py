@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,7 @@ FIRST_VERSION = "1.0.0"
 UNKNOWN_LICENCE = "Not stated; ask the maker of the checkpoint. For research only."
 
 _ARCHITECTURE = "densenet121"
+_IMPORTED_SHA256 = "imported_sha256"
 _FRACTURE = CodeEntry(scheme="SCT", value="125605004", meaning="Fracture of bone")
 _NOT_MEASURED = "imported, and not yet measured on this site's own images"
 _NOT_TRAINED = "the checkpoint says that this output was never trained"
@@ -47,21 +49,78 @@ class Wishes:
     """Labels to report, with their operating points where the person names one."""
 
 
-def write_folder(
-    imported: Imported, wishes: Wishes, provenance: Provenance, *, root: Path
-) -> LoadedModel:
-    """Write the model folder ``root / wishes.name``, check it as the node will, and return it.
+@contextmanager
+def workplace(root: Path) -> Iterator[Path]:
+    """Give a new folder on the disk of `root`, and remove it with what is in it at the end.
+
+    Raises
+    ------
+    OSError
+        When nothing can be written in `root`, or `root` cannot be made.
+    """
+    there = next(each for each in (root, *root.parents) if each.exists())
+    with tempfile.TemporaryDirectory(dir=there, prefix=".importing-") as folder:
+        yield Path(folder)
+
+
+def check_name(
+    name: str, *, root: Path, model_dirs: Iterable[Path] = (), replace: bool = False
+) -> None:
+    """Refuse a name that a model has already.
+
+    Parameters
+    ----------
+    name : str
+    root : Path
+        Where the model folder will be.
+    model_dirs : iterable of Path
+        Other folders of models, whose names are taken too.
+    replace : bool
+        Allow an imported model of that name in `root`.
 
     Raises
     ------
     UnusableCheckpoint
-        When the folder exists, the tensors do not fit the network, or the wishes do not fit
-        its labels or the form of a manifest.
+    BrokenModel
+        When a manifest in one of the folders cannot be read.
     """
-    folder = root / wishes.name
-    if folder.exists():
-        raise UnusableCheckpoint("a model folder of that name exists; name another with --name")
-    root.mkdir(parents=True, exist_ok=True)
+    folder = root / name
+    manifests = [file for each in model_dirs for file in each.glob("[!._]*/model.yaml")]
+    others = (file.parent for file in manifests if file.parent.resolve() != folder.resolve())
+    if name in {read_manifest(other).name for other in others}:
+        raise UnusableCheckpoint("a model of that name is installed; name another with --name")
+    if not folder.exists():
+        return
+    if not replace:
+        raise UnusableCheckpoint(
+            "a model of that name exists; --replace replaces it, or name another with --name"
+        )
+    old = read_manifest(folder)
+    if old.name != name or _IMPORTED_SHA256 not in old.training:
+        raise UnusableCheckpoint("only an imported model is replaced; name another with --name")
+
+
+def write_folder(
+    imported: Imported,
+    wishes: Wishes,
+    provenance: Provenance,
+    *,
+    root: Path,
+    replace: bool = False,
+) -> LoadedModel:
+    """Write the model folder ``root / wishes.name``, check it as the node will, and return it.
+
+    With `replace`, an imported model of that name gives way once the new one is whole.
+
+    Raises
+    ------
+    UnusableCheckpoint
+        When the name is taken, the tensors do not fit the network, or the wishes do not fit
+        its labels or the form of a manifest.
+    OSError
+        When the folder cannot be written.
+    """
+    check_name(wishes.name, root=root, replace=replace)
     weights = _weights(imported)
     manifest = _manifest(imported, wishes, provenance, hashlib.sha256(weights).hexdigest())
     text = yaml.safe_dump(
@@ -70,14 +129,27 @@ def write_folder(
         allow_unicode=True,
         width=96,
     )
-    with tempfile.TemporaryDirectory(dir=root, prefix=".importing-") as temporary:
-        made = Path(temporary) / wishes.name
+    with workplace(root) as place:
+        made = place / wishes.name
         made.mkdir()
         (made / "weights.safetensors").write_bytes(weights)
         (made / "model.yaml").write_text(text, encoding="utf-8")
         model = load_model(made)
-        made.rename(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        _move(made, root / wishes.name, aside=place / ".old")
     return model
+
+
+def _move(made: Path, folder: Path, *, aside: Path) -> None:
+    """Rename `made` to `folder`, the old one to `aside`; a failure leaves the old one there."""
+    try:
+        if folder.exists():
+            folder.rename(aside)
+        made.rename(folder)
+    except BaseException:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        raise
 
 
 def _weights(imported: Imported) -> bytes:
@@ -117,7 +189,7 @@ def _manifest(
             metrics={},
             training={
                 "imported_from": provenance.file_name,
-                "imported_sha256": provenance.sha256,
+                _IMPORTED_SHA256: provenance.sha256,
                 "imported_on": provenance.imported_on.isoformat(),
                 "layout": imported.layout,
             },

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import ssl
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +22,7 @@ from inference.runtime.torch_runtime import torch_runtimes
 from inference.service import InferenceOptions, InferenceService
 from inference.types import Decision, Outcome
 from tests.builders import chest_radiograph, part10_bytes
+from tests.certificates import make_certificates
 from tests.checkpoints import saved, torchxrayvision
 from tests.models import label, model_folder
 
@@ -31,14 +34,14 @@ def sha256(content):
 
 
 @contextmanager
-def server(content, *, redirect="", cut=0, hide_length=False):
+def server(content, *, redirect="", cut=0, hide_length=False, tls=None):
     """Serve `content` at every address, and keep the addresses that were asked for."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
-            if redirect and self.path == "/first":
+            if redirect and self.path.endswith("/first"):
                 self.send_response(302)
                 self.send_header("Location", redirect)
                 self.end_headers()
@@ -53,10 +56,12 @@ def server(content, *, redirect="", cut=0, hide_length=False):
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        httpd.socket = tls.wrap_socket(httpd.socket, server_side=True)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{httpd.server_port}", asked
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{httpd.server_port}", asked
     finally:
         httpd.shutdown()
         thread.join()
@@ -98,9 +103,35 @@ def test_a_redirect_to_what_is_not_allowed_is_refused(to, rule):
         download(f"{url}/first")
 
 
-def test_another_machine_is_not_asked_over_http():
-    with pytest.raises(UnusableCheckpoint, match="insecure-http"):
-        download("http://192.0.2.1/w.pt")
+def test_a_server_of_https_does_not_lead_to_a_service_of_this_machine(tmp_path, monkeypatch):
+    made = make_certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.certificate("server"), made.key("server"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+    with (
+        server(CONTENT) as (local, asked),
+        server(CONTENT, redirect=local, tls=tls) as (url, _),
+        pytest.raises(UnusableCheckpoint, match="this machine"),
+    ):
+        download(f"{url}/first")
+    assert asked == []
+
+
+def test_nor_does_another_machine_over_http_that_the_person_allowed(monkeypatch):
+    with server(CONTENT) as (local, asked), server(CONTENT, redirect=local) as (proxy, by_proxy):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        with pytest.raises(UnusableCheckpoint, match="this machine"):
+            download("http://192.0.2.1/first", insecure_http=True)
+    assert (by_proxy, asked) == (["http://192.0.2.1/first"], [])
+
+
+@pytest.mark.parametrize(
+    ("address", "rule"),
+    [("http://192.0.2.1/w.pt", "insecure-http"), ("https:///w.pt", "name a server")],
+)
+def test_an_address_that_is_not_allowed_is_not_asked(address, rule):
+    with pytest.raises(UnusableCheckpoint, match=rule):
+        download(address)
 
 
 def test_other_content_is_refused():
@@ -208,6 +239,67 @@ def test_a_dry_run_and_a_refusal_leave_nothing(tmp_path, configuration, checkpoi
     assert code == (0 if more == ["--dry-run"] else 1)
     assert list((tmp_path / "models").iterdir()) == []
     assert ("error:" in capsys.readouterr().err) == bool(code)
+
+
+def test_the_second_import_replaces_the_first_where_that_is_said(
+    tmp_path, configuration, checkpoint, capsys
+):
+    path = tmp_path / "w.pt"
+    path.write_bytes(checkpoint)
+    command = ["models", "import", str(path), "--sha256", sha256(checkpoint)]
+    again = [*command, "--report", "Mass=0.3", "--version", "1.0.1", "--config", str(configuration)]
+
+    assert main([*command, "--config", str(configuration)]) == 0
+    assert main([*again, "--replace", "--dry-run"]) == 0
+    assert main(again) == 1
+    assert "--replace" in capsys.readouterr().err
+    assert main([*again, "--replace"]) == 0
+
+    assert main(["models", "list", "--json", "--config", str(configuration)]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[0] == "{"]
+    [mine] = [each for each in listed if each["name"] == "torchxrayvision-densenet121"]
+    assert mine["version"] == "1.0.1"
+    assert [each["key"] for each in mine["labels"] if each.get("reported", True)] == ["Mass"]
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_folder_of_models_that_is_not_there_yet_is_made(tmp_path, configuration, checkpoint, dry):
+    path = tmp_path / "w.pt"
+    path.write_bytes(checkpoint)
+    (tmp_path / "models").rmdir()
+    command = ["models", "import", str(path), "--sha256", sha256(checkpoint), *dry]
+
+    assert main([*command, "--config", str(configuration)]) == 0
+
+    made = [each.name for each in tmp_path.glob("models/*")]
+    assert made == ([] if dry else ["torchxrayvision-densenet121"])
+    assert (tmp_path / "models").exists() != bool(dry)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "rule"),
+    [
+        (["--out", f"{__file__}/models"], 4, "test_models_import.py"),
+        (["--out", "/proc/models"], 4, "/proc"),
+        (["--name", "chest-findings"], 1, "installed"),
+        (["--layout", "chexnet"], 1, "--replace"),
+    ],
+)
+def test_where_a_model_cannot_go_nothing_is_downloaded(configuration, capsys, more, code, rule):
+    (configuration.parent / "models" / "chexnet").mkdir()
+    with server(CONTENT) as (url, asked):
+        command = ["models", "import", url, "--sha256", sha256(CONTENT), *more]
+        assert main([*command, "--config", str(configuration)]) == code
+    assert asked == []
+    assert re.match(f"error: .*{rule}", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "more", [["--name", "Mine"], ["--version", "2"], ["--sha256", "0"], ["--report", "Mass=1.5"]]
+)
+def test_values_that_no_model_may_have_are_told_at_once(more):
+    with pytest.raises(SystemExit, match="2"):
+        main(["models", "import", "nowhere", "--sha256", "0" * 64, *more])
 
 
 def test_without_a_place_for_models_the_command_says_what_to_add(tmp_path, capsys):

@@ -2,9 +2,11 @@
 
 import copy
 import hashlib
+import json
 import os
 import pickle
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from audit.errors import BrokenModel
 from inference.importing.checkpoint import UnusableCheckpoint, read_checkpoint
 from inference.importing.folder import Provenance, Wishes, write_folder
 from inference.importing.layouts import CHEXNET, TORCHXRAYVISION, recognise
@@ -19,14 +22,16 @@ from inference.preprocess import network_input
 from inference.registry import SHIPPED, load_model
 from inference.types import Task
 from tests.checkpoints import chexnet, densenet, saved, torchxrayvision
+from tests.models import model_folder
 
 pytestmark = pytest.mark.slow
 PROVENANCE = Provenance(file_name="weights.pt", sha256="0" * 64, imported_on=date(2026, 1, 2))
 
 
-def imported(content, root, **wishes):
+def imported(content, root, *, replace=False, **wishes):
     wishes = Wishes(**{"name": "imported", **wishes})
-    return write_folder(recognise(read_checkpoint(content)), wishes, PROVENANCE, root=root)
+    network = recognise(read_checkpoint(content))
+    return write_folder(network, wishes, PROVENANCE, root=root, replace=replace)
 
 
 def said_by(model, square):
@@ -207,6 +212,13 @@ def test_a_class_that_a_network_may_name_is_not_called(monkeypatch):
     assert set(read_checkpoint(content).tensors) == {"0.weight", "0.bias"}
 
 
+def safetensors_of(kind):
+    """Return a file of one byte whose header says that it is a number of that kind."""
+    header = {"a": {"dtype": kind, "shape": [2 if kind == "F4" else 1], "data_offsets": [0, 1]}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"\0"
+
+
 def own_parent():
     parent = {}
     parent["state_dict"] = parent
@@ -222,8 +234,10 @@ def own_parent():
         saved({"epoch": 1}),
         saved([1, 2, 3]),
         saved(own_parent()),
+        safetensors_of("F8_E8M0"),
+        safetensors_of("F4"),
     ],
-    ids=["empty", "a web page", "cut off", "no network", "a list", "holds itself"],
+    ids=["empty", "web page", "cut off", "no network", "list", "holds itself", "F8_E8M0", "F4"],
 )
 def test_what_is_no_checkpoint_is_refused(content):
     with pytest.raises(UnusableCheckpoint):
@@ -271,3 +285,42 @@ def test_a_folder_that_exists_is_left_alone(tmp_path):
     assert again.manifest == first.manifest
     stored = (tmp_path / "imported" / "weights.safetensors").read_bytes()
     assert hashlib.sha256(stored).hexdigest() == first.manifest.weights_sha256
+
+
+def test_an_imported_model_is_replaced_where_the_person_says_so(tmp_path):
+    imported(saved(chexnet()), tmp_path)
+
+    second = imported(saved(chexnet()), tmp_path, replace=True, report={"Mass": 0.3})
+
+    assert load_model(tmp_path / "imported").manifest == second.manifest
+    assert [entry.name for entry in tmp_path.iterdir()] == ["imported"]
+
+
+def test_what_cannot_be_replaced_whole_stays(tmp_path, monkeypatch):
+    first = imported(saved(chexnet()), tmp_path)
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.name == "imported" and path.parent != tmp_path:
+            raise OSError("no")
+        return rename(path, target)
+
+    with pytest.raises(UnusableCheckpoint, match="no label"):
+        imported(saved(chexnet()), tmp_path, replace=True, report={"Cough": 0.3})
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no"):
+        imported(saved(chexnet()), tmp_path, replace=True, report={"Mass": 0.3})
+
+    assert load_model(tmp_path / "imported").manifest == first.manifest
+    assert [entry.name for entry in tmp_path.iterdir()] == ["imported"]
+
+
+def test_a_folder_that_was_not_imported_is_never_replaced(tmp_path):
+    trained = model_folder(tmp_path, name="trained")
+    (tmp_path / "letters").mkdir()
+
+    with pytest.raises(UnusableCheckpoint, match="only an imported"):
+        imported(saved(chexnet()), tmp_path, name="trained", replace=True)
+    with pytest.raises(BrokenModel, match="letters"):
+        imported(saved(chexnet()), tmp_path, name="letters", replace=True)
+    assert (load_model(trained).manifest.name, (tmp_path / "letters").is_dir()) == ("trained", True)
