@@ -67,7 +67,7 @@ def start(task: TrainingTask, outputs: int, weights: Path | None, folders: list[
 def _load_features(network: PooledClassifier, weights: Path) -> None:
     try:
         stored = load_file(weights)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError) as error:  # KeyError: kinds torch has not
         raise InvalidConfiguration([f"--weights: {weights.name} is no safetensors file"]) from error
     prefix = "features."
     features = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
