@@ -125,7 +125,7 @@ def test_boxes_teach_the_first_member_alone(tmp_path, monkeypatch):
     def logits(name: str, pointing: float) -> list[np.ndarray]:
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        with_boxes = plan(2)
+        with_boxes = plan(1)
         with_boxes = replace(
             with_boxes,
             material=replace(
