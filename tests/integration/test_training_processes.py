@@ -27,17 +27,14 @@ IMAGES, FOLDS = 12, 3
 
 KILLED = """
 import os, time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from inference.training.shipped.run import end_with_parent
+from inference.training.shipped.run import fitting_processes
 
 def fit():
     print(os.getpid(), flush=True)
     time.sleep(600)
 
 if __name__ == "__main__":
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent) as pool:
+    with fitting_processes(1) as pool:
         pool.submit(fit).result()
 """
 

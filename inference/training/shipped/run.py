@@ -121,18 +121,20 @@ def _fit_missing(plan: Plan, *, and_everything: bool) -> None:
         if not missing:
             continue
         fits.bank()  # by all threads, before the processes that read it
-        with ProcessPoolExecutor(
-            plan.options.threads, mp_context=get_context("spawn"), initializer=end_with_parent
-        ) as pool:
+        with fitting_processes(plan.options.threads) as pool:
             for fitted in [pool.submit(_fit_one, plan, place, number) for number in missing]:
                 fitted.result()
 
 
-def end_with_parent() -> None:
-    """Let this process end as soon as the one that began it does, even one that was killed.
+def fitting_processes(count: int) -> ProcessPoolExecutor:
+    """Return processes that end as soon as this one does, even if it is killed.
 
-    Else a fit that nobody waits for would go on for minutes beside that of the next start.
+    Else fits that nobody waits for would go on for minutes beside those of the next start.
     """
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
     parent = parent_process()
 
     def watch() -> None:
