@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,9 +86,9 @@ def _answer(
     client: httpx.Client, address: httpx.URL, insecure_http: bool
 ) -> Iterator[httpx.Response]:
     """Follow redirects, each address checked before it is asked."""
-    begins_here = address.scheme == "http" and _is_loopback(address.host)
+    asked = address
     for _ in range(_REDIRECTS + 1):
-        _check_address(address, here=begins_here, elsewhere=insecure_http)
+        _check_address(address, asked, insecure_http=insecure_http)
         with client.stream("GET", address) as answer:
             if answer.next_request is not None:
                 address = answer.next_request.url
@@ -114,24 +115,31 @@ def _save(answer: httpx.Response, path: Path, maximum_bytes: int, progress: Prog
             progress(have, whole)
 
 
-def _check_address(address: httpx.URL, *, here: bool, elsewhere: bool) -> None:
-    """Refuse what is not https, unless http of this machine, or of others, is allowed."""
+def _check_address(address: httpx.URL, asked: httpx.URL, *, insecure_http: bool) -> None:
+    """Refuse an address that `asked`, the one that a person gave, may not lead to."""
     if address.scheme not in ("https", "http") or not address.host:
         raise UnusableCheckpoint("an address must begin with https:// and name a server")
-    if address.scheme == "https":
-        return
-    if _is_loopback(address.host):
-        if not here:
-            raise UnusableCheckpoint("another server may not lead to http:// of this machine")
-    elif not elsewhere:
+    if _is_here(address.host):
+        plain_here = asked.scheme == "http" and _is_here(asked.host)
+        if not plain_here and _origin(address) != _origin(asked):
+            raise UnusableCheckpoint("another server may not lead to this machine")
+    elif address.scheme == "http" and not insecure_http:
         raise UnusableCheckpoint("http:// is refused; use https://, or --insecure-http")
 
 
-def _is_loopback(host: str) -> bool:
+def _origin(address: httpx.URL) -> tuple[str, str, int | None]:
+    return address.scheme, address.host, address.port
+
+
+def _is_here(host: str) -> bool:
+    """Whether a name or address, however it is spelt, is one of this machine's own."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False
+    addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in found]
+    plain = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
+    return any(address.is_loopback or address.is_unspecified for address in plain)
 
 
 def _read(path: Path, maximum_bytes: int) -> bytes:

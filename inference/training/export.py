@@ -1,6 +1,7 @@
 """Write a model folder: float16 weights and a manifest that pins them."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def take_place(made: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("weights.safetensors", "model.yaml"):
         (made / name).replace(folder / name)
-    made.rmdir()
+    shutil.rmtree(made)
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 def whole(file: Path) -> Iterator[BinaryIO]:
     """Yield a stream whose content takes the place of `file` once all of it is on disk."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    partial = file.with_name(f"{file.name}.partial")
     try:
         with partial.open("wb") as stream:
             yield stream

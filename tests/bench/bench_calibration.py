@@ -34,9 +34,13 @@ def main() -> None:
     assert kept.paths == tuple(str(sample.path) for sample in samples), "other training list"
     targets = target_matrix(samples, BODYPART_KEYS)
     unifesp = np.array([sample.source == "unifesp" for sample in samples])
+    print("| Calibration | Log loss | Top-1 | Macro F1 |\n| --- | --- | --- | --- |")
+    as_they_are = Calibration(
+        temperature=np.ones(len(BODYPART_KEYS)), bias=np.zeros(len(BODYPART_KEYS))
+    )
+    print_row("none", as_they_are(kept.logits), targets, unifesp)
     ways = {"each label alone": (0, AS_ONE), "one for all": (ALIKE, AS_ONE)}
     ways |= {f"pulled {t:g} and {b:g}": (ALIKE, (t, b)) for t, b in PULLS}
-    print("| Calibration | Log loss | Top-1 | Macro F1 |\n| --- | --- | --- | --- |")
     for name, (alike, pull) in ways.items():
 
         def calibration_of(
@@ -45,12 +49,22 @@ def main() -> None:
             return fit_calibration(kept.logits[rows], targets[rows], alike=alike, pull=pull)
 
         found = calibrated_apart(kept.logits, kept.folds, calibration_of)
-        scores = region_scores(found[unifesp], targets[unifesp])
-        print(
-            f"| {name} | {log_loss(found, targets):.5f} | {scores['top1_in_label_set']:.3f} "
-            f"| {scores['macro_f1_of_labels']:.3f} |",
-            flush=True,
-        )
+        print_row(name, found, targets, unifesp)
+
+
+def print_row(
+    name: str,
+    probabilities: NDArray[np.float64],
+    targets: NDArray[np.float32],
+    scored: NDArray[np.bool_],
+) -> None:
+    """Print the log loss of all rows, top-1 and macro F1 of the scored ones."""
+    scores = region_scores(probabilities[scored], targets[scored])
+    print(
+        f"| {name} | {log_loss(probabilities, targets):.5f} | {scores['top1_in_label_set']:.3f} "
+        f"| {scores['macro_f1_of_labels']:.3f} |",
+        flush=True,
+    )
 
 
 def log_loss(probabilities: NDArray[np.float64], targets: NDArray[np.float32]) -> float:

@@ -34,17 +34,18 @@ def test_calibrating_the_shipped_model_again_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "version", "said"),
     [
-        ({"weights_sha256": "0" * 64}, "of other weights"),
-        ({"paths": ("another.png",)}, "of another list of images"),
+        ({"weights_sha256": "0" * 64}, "9.9.9", "of other weights"),
+        ({"paths": ("another.png",)}, "9.9.9", "of another list of images"),
+        ({}, "9.9", "a version is three numbers"),
     ],
 )
-def test_logits_of_something_else_are_refused(change, said, tmp_path, monkeypatch, capsys):
+def test_what_does_not_fit_changes_nothing(*, change, version, said, tmp_path, monkeypatch, capsys):
     kept = tmp_path / "kept.npz"
     keep(replace(load(COMMITTED), **change), kept)
     argv = ["--data", str(data_dir()), "--model", str(SHIPPED), "--card", str(tmp_path / "card.md")]
-    argv += ["--out-of-fold", str(kept), "--version", "9.9.9"]
+    argv += ["--out-of-fold", str(kept), "--version", version]
     monkeypatch.setattr("sys.argv", ["recalibrate", *argv])
     before = (SHIPPED / "model.yaml").read_bytes()
     with pytest.raises(SystemExit) as ended:

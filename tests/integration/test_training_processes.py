@@ -3,11 +3,13 @@
 Boxes teach the first member of a model and no other.
 """
 
+import inspect
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, members_of
 from inference.training.shipped.run import Material, Plan, Trained, cross_validate, train
+from inference.training.shipped.sources_bodypart import disguised_targets
 from inference.training.shipped.synthetic import synthetic_squares
 
 IMAGES, FOLDS = 12, 3
@@ -77,11 +80,11 @@ def test_two_processes_make_what_one_makes_and_only_what_is_missing(tmp_path, mo
     torch.testing.assert_close(
         two.network.state_dict(), one.network.state_dict(), atol=1e-5, rtol=0
     )
-    (kept_in,) = (tmp_path / "two/.work/training-runs").iterdir()
-    fits = sorted([*kept_in.glob("fold*.npy"), kept_in / "final.safetensors"])
+    (folder,) = (tmp_path / "two/.work/training-runs").iterdir()
+    fits = sorted([*folder.glob("fold*.npy"), folder / "final.safetensors"])
     assert len(fits) == FOLDS + 1
 
-    (kept_in / "fold1.npy").unlink()
+    (folder / "fold1.npy").unlink()
     kept = {file: file.stat().st_mtime_ns for file in fits if file.exists()}
     again = trained_in(tmp_path / "two", 2, monkeypatch)
 
@@ -89,20 +92,43 @@ def test_two_processes_make_what_one_makes_and_only_what_is_missing(tmp_path, mo
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
 
 
-def test_fits_of_other_images_or_of_other_code_are_not_taken(tmp_path, monkeypatch):
+def kept_in(asked: Plan) -> Path:
+    ((_, fits),) = run._each_member(asked)
+    return fits.kept
+
+
+def test_fits_of_other_images_or_folds_are_not_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = plan(1)
-    other = replace(first.material.squares, pixels=first.material.squares.pixels[::-1].copy())
+    squares = first.material.squares
+    other = replace(squares, pixels=squares.pixels[::-1].copy())
+    assert kept_in(plan(2)) == kept_in(first)
+    for change in ({"squares": other}, {"folds": np.roll(first.material.folds, 1)}):
+        assert kept_in(replace(first, material=replace(first.material, **change))) != kept_in(first)
 
-    def kept(asked: Plan) -> Path:
-        ((_, fits),) = run._each_member(asked)
-        return fits.kept
 
-    before = kept(first)
-    assert kept(plan(2)) == before
-    assert kept(replace(first, material=replace(first.material, squares=other))) != before
-    monkeypatch.setattr(run.inspect, "getsource", lambda module: f"changed {module.__name__}")
-    assert kept(first) != before
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "inference.architectures",
+        "inference.preprocess",
+        "inference.training.augment",
+        "inference.training.backbones",
+        "inference.training.losses",
+        "inference.training.shipped.loop",
+        "inference.training.shipped.sources_bodypart",
+    ],
+)
+def test_fits_of_other_code_are_not_taken(changed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = replace(plan(1), wanted=disguised_targets)
+    before, source = kept_in(asked), inspect.getsource
+
+    def getsource(module: ModuleType) -> str:
+        return f"{source(module)}#" if module.__name__ == changed else source(module)
+
+    monkeypatch.setattr(inspect, "getsource", getsource)
+    assert kept_in(asked) != before
 
 
 @pytest.mark.slow
@@ -112,9 +138,9 @@ def test_cross_validation_alone_fits_no_network_on_every_row(tmp_path, monkeypat
     logits = cross_validate(plan(2))
 
     assert np.isfinite(logits).all()
-    (kept_in,) = (tmp_path / ".work/training-runs").iterdir()
-    assert len(list(kept_in.glob("fold*.npy"))) == FOLDS
-    assert not (kept_in / "final.safetensors").exists()
+    (folder,) = (tmp_path / ".work/training-runs").iterdir()
+    assert len(list(folder.glob("fold*.npy"))) == FOLDS
+    assert not (folder / "final.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from inference.training.workbench import runs
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.runs import Run, RunOptions
 from inference.training.workbench.task import read_task
+from inference.training.workbench.trainer import Diverged
 from tests.builders import chest_radiograph, part10_bytes
 from tests.data import data_dir
 
@@ -205,6 +206,7 @@ def test_a_fresh_run_removes_what_the_run_before_wrote_and_nothing_else(pneumoni
     shutil.copytree(given.out, again.out)
     for name in ("model/mine.txt", "backbone.safetensors"):
         (again.out / name).write_text("mine")
+    (again.out / "checkpoint.safetensors.partial").write_text("of a start that was killed")
     task = read_task("pneumonia", {**SMALL, "epochs": 1})
 
     Run(task, replace(again, baselines=()), QUIET).finish()
@@ -216,6 +218,21 @@ def test_a_fresh_run_removes_what_the_run_before_wrote_and_nothing_else(pneumoni
         *("model/mine.txt", "backbone.safetensors"),
     }
     assert yaml.safe_load((again.out / "task.yaml").read_text())["epochs"] == 1
+
+
+def test_a_baseline_that_diverges_is_left_out_and_costs_no_model(pneumonia, tmp_path, monkeypatch):
+    given, _ = pneumonia
+
+    def diverged(*_: object) -> None:
+        raise Diverged
+
+    monkeypatch.setattr(Run, "_small_cnn", diverged)
+    told = replace(given, out=tmp_path / "run", baselines=("hog-svm", "small-cnn"))
+
+    result = Run(read_task("pneumonia", SMALL), told, QUIET).finish()
+
+    assert list(result["baselines"]) == ["hog-svm"]
+    assert load_model(tmp_path / "run" / "model").manifest.name == "pneumonia"
 
 
 def test_a_kill_while_the_folder_is_made_ready_is_no_end(pneumonia, tmp_path, monkeypatch):

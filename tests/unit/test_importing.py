@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from audit.errors import BrokenModel
+from inference.importing import fetch
 from inference.importing.checkpoint import UnusableCheckpoint, read_checkpoint
 from inference.importing.folder import Provenance, Wishes, write_folder
 from inference.importing.layouts import CHEXNET, TORCHXRAYVISION, recognise
@@ -324,3 +325,21 @@ def test_a_folder_that_was_not_imported_is_never_replaced(tmp_path):
     with pytest.raises(BrokenModel, match="letters"):
         imported(saved(chexnet()), tmp_path, name="letters", replace=True)
     assert (load_model(trained).manifest.name, (tmp_path / "letters").is_dir()) == ("trained", True)
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.1", True),
+        ("2130706433", True),
+        ("0.0.0.0", True),
+        ("::ffff:127.0.0.1", True),
+        ("::1", True),
+        ("192.0.2.1", False),
+        ("no-such-host.invalid", False),
+    ],
+)
+def test_this_machine_is_known_however_it_is_spelt(host, here):
+    assert fetch._is_here(host) is here

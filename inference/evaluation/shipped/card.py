@@ -58,13 +58,14 @@ def render_card(folder: Path) -> str:
 
 def _facts(manifest: ModelManifest) -> str:
     training, spec = manifest.training, manifest.input
-    changed = manifest.metrics.get("float16_difference", "an unmeasured amount")
+    difference = manifest.metrics.get("float16_difference")
+    changed = "" if difference is None else f": probabilities differ by {difference} at most"
     rows = [
         ("Task", manifest.task.value),
         ("Network", f"{manifest.architecture}, {len(manifest.labels)} outputs"),
         ("Input", f"{spec.size} x {spec.size}, recipe {spec.preprocessing}"),
         ("Weights", f"sha256 `{manifest.weights_sha256}`"),
-        ("Storage", f"matrices as float16: probabilities differ by {changed} at most"),
+        ("Storage", f"matrices as float16{changed}"),
         *(("Member", _member(member)) for member in training["members"]),
         ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
         ("Made again by", " then ".join(f"`{command}`" for command in _commands(training))),

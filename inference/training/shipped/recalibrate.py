@@ -3,11 +3,12 @@
 ``python -m inference.training.shipped.recalibrate --version X.Y.Z`` reads the out-of-fold logits
 that the training kept and writes manifest and card again: probabilities, thresholds and what is
 measured with them. Weights, *FrontalChest*, *Inverted* and *Turned* stay, and with them the gates
-of the chest model. What needs logits that are not kept (of each member, of disguised copies) is
-left out.
+of the chest model. What needs logits that are not kept (of each member, of disguised copies, of
+the network before it was stored) is left out.
 """
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from inference.evaluation.loaded import load_model
 from inference.evaluation.measures.verdict import choose_thresholds
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.heldout import bodypart_held_out
-from inference.manifest import ModelManifest, OperatingPoint, read_manifest
+from inference.manifest import VERSION, ModelManifest, OperatingPoint, read_manifest
 from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
 from inference.training.export import plain, write_manifest
 from inference.training.samples import FloatArray, target_matrix
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--out-of-fold", type=Path, default=OUT_OF_FOLD, metavar="FILE")
     parser.add_argument("--version", required=True, help="version written to model.yaml")
     options = parser.parse_args()
+    if not re.fullmatch(VERSION, options.version):
+        parser.error("a version is three numbers, such as 1.0.1")
     try:
         manifest, kept = read_manifest(options.model), load(options.out_of_fold)
         again = recalibrated(manifest, kept, options.data)
@@ -87,7 +90,7 @@ def recalibrated(manifest: ModelManifest, kept: OutOfFold, data: Path) -> ModelM
     }
     trials = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
     pair = choose_thresholds(*trials)
-    stale = {"members", "disguised"}
+    stale = {"members", "disguised", "float16_difference"}
     metrics: dict[str, Any] = {k: v for k, v in manifest.metrics.items() if k not in stale}
     noticed = {k: v for k, v in manifest.metrics["disguised"].items() if k != "regions"}
     return manifest.model_copy(

@@ -34,8 +34,10 @@ from inference.training.shipped.options import Member, Options, command_line
 from inference.training.shipped.pointing import Boxes
 
 _CODE_OF_COPIES = (
+    "inference.architectures",
     "inference.preprocess",
     "inference.training.augment",
+    "inference.training.backbones",
     "inference.training.shipped.bank",
 )
 _CODE_OF_FITS = (
@@ -44,6 +46,7 @@ _CODE_OF_FITS = (
     "inference.training.shipped.crossval",
     "inference.training.shipped.loop",
     "inference.training.shipped.pointing",
+    "inference.training.shipped.run",
 )
 """What an earlier run left is taken only if it came of the same code."""
 
@@ -323,7 +326,8 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
         "images": [str(sample.path) for sample in material.samples],
         "pixels": hashlib.sha256(material.squares.pixels.data).hexdigest(),
         "copies": _code_of(_CODE_OF_COPIES),
-        "fits": _code_of(_CODE_OF_FITS),
+        "folds": hashlib.sha256(material.folds.tobytes()).hexdigest(),
+        "fits": _code_of((*_CODE_OF_FITS, plan.wanted.__module__)),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
         "boxes": _boxes(plan, member),
         "recipe": asdict(plan.recipe),

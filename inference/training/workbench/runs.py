@@ -37,7 +37,7 @@ from inference.training.workbench.scores import epoch_scores
 from inference.training.workbench.squares import squares_of
 from inference.training.workbench.starting import Start, start
 from inference.training.workbench.task import Optimiser, TrainingTask
-from inference.training.workbench.trainer import Part, Trainer, logits_of
+from inference.training.workbench.trainer import Diverged, Part, Trainer, logits_of
 
 HOG_SVM, SMALL_CNN = "hog-svm", "small-cnn"
 BASELINES = (HOG_SVM, SMALL_CNN)
@@ -121,7 +121,7 @@ class Run:
         logits = self._answers(begun)
         calibrated, scores = self._keep(folder / "predictions.npz", self._task.network, logits)
         summary: dict[str, Any] = {"network": self._task.network, "best_epoch": best, **scores}
-        summary["baselines"] = {name: self._baseline(name, folder) for name in self._baselines()}
+        summary["baselines"] = self._baselines_measured(folder)
         facts = Facts(
             command=self._options.command,
             commit=commit,
@@ -229,6 +229,15 @@ class Run:
     def _baselines(self) -> list[str]:
         return [n for n in BASELINES if n in self._options.baselines]
 
+    def _baselines_measured(self, folder: Path) -> dict[str, Any]:
+        measured = {}
+        for name in self._baselines():
+            try:
+                measured[name] = self._baseline(name, folder)
+            except Diverged:
+                self._reporter.line(f"baseline {name} diverged and is left out")
+        return measured
+
     def _baseline(self, name: str, folder: Path) -> dict[str, Any]:
         self._reporter.line(f"baseline {name}")
         logits = self._hog_svm() if name == HOG_SVM else self._small_cnn(folder / SMALL_CNN)
@@ -326,7 +335,7 @@ def _held(folder: Path) -> dict[str, str]:
 
 def _forget(folder: Path) -> None:
     """Remove what a run leaves, and nothing else; ``run.json`` last, so that a kill is no end."""
-    for pattern in (*_OURS, "run.json"):
+    for pattern in (*(f"{name}.partial" for name in (*_OURS, "run.json")), *_OURS, "run.json"):
         for file in folder.glob(pattern):
             file.unlink()
     for name in {Path(pattern).parts[0] for pattern in _OURS if "/" in pattern}:
