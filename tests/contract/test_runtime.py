@@ -19,9 +19,10 @@ from inference.runtime.torch_runtime import torch_runtimes
 
 LABELS = 5
 SIZE = 64
+QUICK = "resnet18"
 NETWORKS = (
     "densenet121",
-    "resnet18",
+    QUICK,
     "mobilenet_v2+efficientnet_lite0",
     "mobilenet_v2+mobilenet_v3_small",
 )
@@ -71,7 +72,13 @@ def lively(name):
     return network.eval()
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+def of_one_process(name):
+    """A network is made and compiled once, not in every process of the run."""
+    marks = [pytest.mark.xdist_group(name)] + ([] if name == QUICK else [pytest.mark.slow])
+    return pytest.param(name, marks=marks)
+
+
+@pytest.fixture(scope="module", params=map(of_one_process, NETWORKS))
 def network(request):
     return lively(request.param)
 

@@ -241,6 +241,7 @@ def test_a_dry_run_and_a_refusal_leave_nothing(tmp_path, configuration, checkpoi
     assert ("error:" in capsys.readouterr().err) == bool(code)
 
 
+@pytest.mark.slow
 def test_the_second_import_replaces_the_first_where_that_is_said(
     tmp_path, configuration, checkpoint, capsys
 ):
