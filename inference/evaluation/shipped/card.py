@@ -58,14 +58,14 @@ def render_card(folder: Path) -> str:
 
 def _facts(manifest: ModelManifest) -> str:
     training, spec = manifest.training, manifest.input
-    difference = manifest.metrics.get("float16_difference")
-    changed = "" if difference is None else f": probabilities differ by {difference} at most"
+    changed = manifest.metrics.get("float16_difference", "an unmeasured amount")
+    by = " (as the training calibrated them)" if "recalibrated" in training else ""
     rows = [
         ("Task", manifest.task.value),
         ("Network", f"{manifest.architecture}, {len(manifest.labels)} outputs"),
         ("Input", f"{spec.size} x {spec.size}, recipe {spec.preprocessing}"),
         ("Weights", f"sha256 `{manifest.weights_sha256}`"),
-        ("Storage", f"matrices as float16{changed}"),
+        ("Storage", f"matrices as float16: probabilities differ by {changed} at most{by}"),
         *(("Member", _member(member)) for member in training["members"]),
         ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
         ("Made again by", " then ".join(f"`{command}`" for command in _commands(training))),

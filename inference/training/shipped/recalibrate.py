@@ -3,8 +3,8 @@
 ``python -m inference.training.shipped.recalibrate --version X.Y.Z`` reads the out-of-fold logits
 that the training kept and writes manifest and card again: probabilities, thresholds and what is
 measured with them. Weights, *FrontalChest*, *Inverted* and *Turned* stay, and with them the gates
-of the chest model. What needs logits that are not kept (of each member, of disguised copies, of
-the network before it was stored) is left out.
+of the chest model. What needs logits that are not kept (of each member, of disguised copies) is
+left out; what float16 storage changes stays as the training measured it, by its own calibration.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def recalibrated(manifest: ModelManifest, kept: OutOfFold, data: Path) -> ModelM
     }
     trials = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
     pair = choose_thresholds(*trials)
-    stale = {"members", "disguised", "float16_difference"}
+    stale = {"members", "disguised"}
     metrics: dict[str, Any] = {k: v for k, v in manifest.metrics.items() if k not in stale}
     noticed = {k: v for k, v in manifest.metrics["disguised"].items() if k != "regions"}
     return manifest.model_copy(
