@@ -44,7 +44,7 @@ def fetch(
     ----------
     source : str
         A path, or an address that begins with ``https://``; ``http://`` of this machine
-        only, unless `insecure_http`. No other address leads to ``http://`` of this machine.
+        only, unless `insecure_http`. A redirect of another server to this machine is refused.
     sha256 : str
         Of the whole content, in hexadecimal.
     maximum_bytes : int
