@@ -13,6 +13,7 @@ from inference import registry
 from inference.architectures import PooledClassifier
 from inference.manifest import ModelManifest
 from inference.preprocess import network_input
+from inference.runtime.memory import keep_freed_memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +66,6 @@ def load_model(folder: Path) -> Loaded:
         When anything in the folder does not fit.
     """
     found = registry.load_model(folder)
+    keep_freed_memory()
     found.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Loaded(manifest=found.manifest, network=found.network)
