@@ -5,6 +5,7 @@ copies of every image are computed once and kept on disk as float16; every fold 
 from them, and processes that fit different folds at once share them in the page cache.
 """
 
+import copy
 import functools
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from inference.training.augment import (
     probe,
     to_network,
 )
+from inference.training.norms import fold
 from inference.training.samples import Squares
 from inference.training.whole import whole
 
@@ -75,7 +77,8 @@ class StemBank:
         std: tuple[float, ...],
         kept: Path,
     ) -> None:
-        self._stem = stem.eval()
+        self._stem = copy.deepcopy(stem).eval()
+        fold(self._stem)
         self._mean, self._std = mean, std
         (self.clean,) = _kept(kept, ("clean",), lambda: (self.maps(squares.pixels),))
         (self.disguised,) = _kept(kept, ("disguised",), lambda: (self.maps(probe(squares)[0]),))
