@@ -25,11 +25,10 @@ from inference.training.export import (
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
 from inference.training.shipped.bodypart_scores import (
+    FOLDS,
     by_source,
-    cross_validation,
     disguised_section,
-    gate_section,
-    verdict_section,
+    measured,
 )
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.filing import filing_trials
@@ -65,7 +64,6 @@ from inference.training.shipped.sources_bodypart import (
 from inference.training.shipped.synthetic import synthetic_squares
 from inference.types import Task
 
-FOLDS = 5
 SYNTHETIC = 120
 ALIKE = BODYPART_KEYS.index(FRONTAL_CHEST)
 """Outputs of which an image mostly shows one: regions, *Others* and *NotOurs*."""
@@ -219,24 +217,6 @@ def publish(plan: Plan, trained: Trained) -> None:
     take_place(made, options.out)
     write_card(options.out, options.card)
     print(f"held out: {held_out}", flush=True)
-
-
-def measured(
-    probabilities: NDArray[np.float64],
-    targets: FloatArray,
-    samples: list[Sample],
-    points: dict[str, OperatingPoint],
-    pair: Thresholds,
-) -> dict[str, Any]:
-    """Return the sections of the manifest's metrics that out-of-fold probabilities make."""
-    return {
-        "cross_validation": {
-            "folds": FOLDS,
-            **plain(cross_validation(probabilities, targets, samples, pair)),
-        },
-        "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
-        "frontal_gate": plain(gate_section(probabilities, targets, points)),
-    }
 
 
 def calibrated_alone(

@@ -9,6 +9,7 @@ from inference.evaluation.measures.metrics import share_interval
 from inference.evaluation.measures.verdict import Thresholds, choose_thresholds, verdict_rates
 from inference.evaluation.shipped.heldout import class_table, confusion, region_scores
 from inference.manifest import OperatingPoint
+from inference.training.export import plain
 from inference.training.folds import group_folds
 from inference.training.samples import FloatArray, Sample
 from inference.training.shipped.filing import SOURCES, filing_trials
@@ -20,6 +21,26 @@ from inference.training.shipped.labels import (
     OTHERS,
     TURNED,
 )
+
+FOLDS = 5
+
+
+def measured(
+    probabilities: NDArray[np.float64],
+    targets: FloatArray,
+    samples: list[Sample],
+    points: dict[str, OperatingPoint],
+    pair: Thresholds,
+) -> dict[str, Any]:
+    """Return the sections of the manifest's metrics that out-of-fold probabilities make."""
+    return {
+        "cross_validation": {
+            "folds": FOLDS,
+            **plain(cross_validation(probabilities, targets, samples, pair)),
+        },
+        "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
+        "frontal_gate": plain(gate_section(probabilities, targets, points)),
+    }
 
 
 def cross_validation(

@@ -29,9 +29,9 @@ from inference.training.shipped.bodypart import (
     ALIKE,
     auxiliary_points,
     bodypart_labels,
-    measured,
     training_list,
 )
+from inference.training.shipped.bodypart_scores import measured
 from inference.training.shipped.filing import filing_trials
 from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS
 from inference.training.shipped.options import DEFAULT_DATA
