@@ -28,7 +28,12 @@ TODAY = datetime(2026, 1, 2, 10, 15, tzinfo=UTC)
 
 
 def node_settings(folder: Path, *, pacs: Sequence[dict[str, Any]] = (), **sections: Any) -> Any:
-    """Return a configuration of quick times and free ports, with `sections` laid over it."""
+    """Return a configuration of quick times and free ports, with `sections` laid over it.
+
+    Networks are run by torch, which is ready at once; ``inference={"runtime": "auto"}`` asks for
+    what a site has by default.
+    """
+    inference = {"runtime": "torch", **sections.pop("inference", {})}
     document: dict[str, Any] = {
         "storage": {"root": str(folder / "node"), "minimum_free_bytes": 0},
         "dimse": {"port": 0},
@@ -42,7 +47,7 @@ def node_settings(folder: Path, *, pacs: Sequence[dict[str, Any]] = (), **sectio
         "destinations": list(pacs),
         "routes": [{"name": "all", "destinations": [each["name"] for each in pacs]}],
     }
-    return validate({**document, **sections})
+    return validate({**document, "inference": inference, **sections})
 
 
 def dimse_pacs(port: int, ae_title: str = "ARCHIVE", name: str = "pacs") -> dict[str, Any]:
@@ -126,8 +131,11 @@ def studies(settings: NodeSettings) -> list[StudyListing]:
         database.close()
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    """Return as soon as `condition` holds; fail when it has not within `limit_s`."""
+def wait_for(condition: Callable[[], bool], limit_s: float = 200.0) -> None:
+    """Return as soon as `condition` holds; fail when it has not within `limit_s`.
+
+    The limit ends a test that waits in vain; how fast a node is, the benches say.
+    """
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

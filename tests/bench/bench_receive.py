@@ -62,6 +62,7 @@ def node(folder: Path, *, routes: list[dict[str, object]]) -> Iterator[int]:
         dimse={"port": free_port()},
         access={"accept_unknown_peers": True},
         routes=routes,
+        inference={"runtime": "auto"},
         log={"level": "error"},
     )
     configuration = folder / "config.json"

@@ -41,6 +41,7 @@ def measure(folder: Path, *, studies: int, settle_s: float) -> list[float]:
             pacs=[dimse_pacs(archive.port)],
             dimse={"port": port},
             settle={"settle_s": settle_s},
+            inference={"runtime": "auto"},
             log={"level": "error"},
         )
         configuration = folder / "config.json"

@@ -67,7 +67,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("place")
     with ExitStack() as stack:
         archive = stack.enter_context(Archive(folder / "archive"))
-        settings = node_settings(folder, pacs=[dimse_pacs(archive.port)])
+        settings = node_settings(
+            folder, pacs=[dimse_pacs(archive.port)], inference={"runtime": "auto"}
+        )
         node = stack.enter_context(running(settings))
         yield Place(folder, archive, settings, node)
 

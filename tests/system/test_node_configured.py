@@ -77,7 +77,7 @@ def test_a_burst_of_urgent_work_goes_first(tmp_path: Path) -> None:
             inference={"workers": 1, "batch_size": 1},
         )
         with running(settings) as node:
-            routine = [image() for _ in range(60)]
+            routine = [image() for _ in range(30)]
             urgent = image(StudyPriorityID="STAT")
             send(node.dimse_port, routine, tmp_path / "sent")
             send(node.dimse_port, [urgent], tmp_path / "sent")

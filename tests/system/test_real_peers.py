@@ -112,7 +112,7 @@ def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospita
     with ExitStack() as stack:
         orthanc = stack.enter_context(running_orthanc(tmp_path / "orthanc"))
         pacs = [dimse_pacs(orthanc.dicom_port, orthanc.ae_title)]
-        settings = node_settings(tmp_path, pacs=pacs, **sections)
+        settings = node_settings(tmp_path, pacs=pacs, inference={"runtime": "auto"}, **sections)
         node = stack.enter_context(running(settings))
         yield Hospital(settings, node.dimse_port, orthanc)
 
