@@ -29,6 +29,7 @@ BOTH = (
 )
 POOL_SIZE = 20
 _OWNER = "postgres"
+_numbers = count(1)
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ class PostgresServer:
 
     def create(self, name: str, template: str = "template1") -> str:
         """Make a database like `template` and return its URL."""
-        with psycopg.connect(
-            host=str(self.folder), user=_OWNER, dbname="postgres", autocommit=True
-        ) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
+
+    @contextmanager
+    def lent(self, template: str = "template1") -> Iterator[str]:
+        """Make a database like `template`, give its URL, and drop it."""
+        name = f"lent_{next(_numbers)}"
+        yield self.create(name, template)
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def start(self, *, fsync: bool = False) -> None:
         """Start it; when this returns, it answers."""
@@ -64,6 +69,12 @@ class PostgresServer:
     def stop(self) -> None:
         """End it at once, whoever is connected, as a crash would."""
         self._control("stop", "-m", "immediate")
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(
+            host=str(self.folder), user=_OWNER, dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(statement)
 
     def _control(self, *command: str | Path) -> None:
         _as_owner(self.programs / "pg_ctl", *command, "-D", self.data)
@@ -115,11 +126,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=BOTH)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database without any table."""
-    url = f"sqlite:///{tmp_path / 'node.db'}"
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgresql_server")
-        url = server.create(f"empty_{next(_numbers)}")
-    yield from _opened(url)
+        with server.lent() as url:
+            yield from _opened(url)
+    else:
+        yield from _opened(f"sqlite:///{tmp_path / 'node.db'}")
 
 
 @pytest.fixture(params=BOTH)
@@ -128,14 +140,12 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgresql_server")
         template: str = request.getfixturevalue("postgresql_template")
-        yield from _opened(server.create(f"node_{next(_numbers)}", template))
+        with server.lent(template) as url:
+            yield from _opened(url)
     else:
         path = tmp_path / "node.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield from _opened(f"sqlite:///{path}")
-
-
-_numbers = count(1)
 
 
 def _opened(url: str) -> Iterator[Database]:
