@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for by name."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from tests.databases import (
     postgresql_template,
     sqlite_template,
 )
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would wait in line
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 __all__ = (
     "database",

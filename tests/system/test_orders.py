@@ -156,7 +156,7 @@ def test_the_check_asks_the_worklist(
     configuration = tmp_path / "config.yaml"
     configuration.write_text(
         f"storage: {{root: {tmp_path / 'node'}, minimum_free_bytes: 0}}\n"
-        "dimse: {port: 0}\nweb: {port: 0}\nhl7: {port: 0}\n"
+        "dimse: {port: 0}\nweb: {port: 0}\nhl7: {port: 0}\ninference: {runtime: torch}\n"
         f"worklist: {{host: 127.0.0.1, port: {wanted.port}, ae_title: {TITLE}}}\n"
     )
     main(["check", "--config", str(configuration)])
