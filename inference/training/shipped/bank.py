@@ -5,7 +5,6 @@ copies of every image are computed once and kept on disk as float16; every fold 
 from them, and processes that fit different folds at once share them in the page cache.
 """
 
-import copy
 import functools
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from inference.training.augment import (
     Augmentation,
@@ -25,7 +25,6 @@ from inference.training.augment import (
     probe,
     to_network,
 )
-from inference.training.norms import fold
 from inference.training.samples import Squares
 from inference.training.whole import whole
 
@@ -77,8 +76,7 @@ class StemBank:
         std: tuple[float, ...],
         kept: Path,
     ) -> None:
-        self._stem = copy.deepcopy(stem).eval()
-        fold(self._stem)
+        self._stem = fuse(stem.eval())  # norms that never change, folded into convolutions
         self._mean, self._std = mean, std
         (self.clean,) = _kept(kept, ("clean",), lambda: (self.maps(squares.pixels),))
         (self.disguised,) = _kept(kept, ("disguised",), lambda: (self.maps(probe(squares)[0]),))

@@ -129,16 +129,14 @@ def main() -> None:
         model="bodypart",
         members="mobilenet_v2:4,efficientnet_lite0:9",
         size=224,
-        epochs=6,
-        variants=6,
-        version="0.6.0",
+        epochs=8,
+        variants=8,
+        version="0.5.1",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
-        schedule=Schedule(
-            epochs=options.epochs, batch=32, rate=4e-4, average=0.985, fold_norms=True
-        ),
+        schedule=Schedule(epochs=options.epochs),
         exclusive=ALIKE,
         seed=options.seed,
     )

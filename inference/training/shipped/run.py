@@ -38,7 +38,6 @@ _CODE_OF_COPIES = (
     "inference.preprocess",
     "inference.training.augment",
     "inference.training.backbones",
-    "inference.training.norms",
     "inference.training.shipped.bank",
 )
 _CODE_OF_FITS = (
