@@ -131,11 +131,8 @@ def studies(settings: NodeSettings) -> list[StudyListing]:
         database.close()
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float = 200.0) -> None:
-    """Return as soon as `condition` holds; fail when it has not within `limit_s`.
-
-    The limit ends a test that waits in vain; how fast a node is, the benches say.
-    """
+def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+    """Return as soon as `condition` holds; fail when it has not within `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -26,7 +26,7 @@ from storage.models import Instance, Report, ReportInstance, ReportObject, Resul
 from tests.nodes import NodeProcess, dimse_pacs, image, node_settings, send, studies, wait_for
 
 KILLS = 20
-STUDIES, IMAGES_EACH = 25, 5
+STUDIES, IMAGES_EACH = 40, 5
 LONGEST_LIFE_S = 4.0
 SEED = 20261120
 ANALYSES_AT_ONCE = 12
