@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
 XRAY_DATA ?= ../shared/data
 
 .PHONY: install demo test check full lint models models-ablation bench bench-inference bench-accession pictures clean
@@ -18,7 +19,7 @@ demo: install            ## run the node on sample studies and show what came ba
 	$(BIN)/dicom-node demo
 
 test: install            ## the whole suite; tests whose outside peer is missing are skipped
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+	$(PYTEST)
 
 lint: install
 	$(BIN)/ruff check .
@@ -27,11 +28,11 @@ lint: install
 	$(BIN)/lint-imports
 
 check: lint              ## the fast loop, under two minutes: no whole nodes, peers or real images
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup -q -m "not slow and not peer and not data" \
+	$(PYTEST) -q -m "not slow and not peer and not data" \
 	    --ignore tests/system
 
 full: lint               ## everything: peers are required, not skipped
-	REQUIRE_PEERS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+	REQUIRE_PEERS=1 $(PYTEST)
 
 models: install          ## retrain both shipped models from the real images (resumable)
 	$(BIN)/pip install --quiet --editable '.[train]'

@@ -154,7 +154,8 @@ def _report(reason: str, precision: Precision, found: Tolerance | None) -> None:
 def _converted(network: PooledClassifier, size: int) -> Any:
     """Return the network and the maps of its labels as one graph.
 
-    A function is traced, not a module: its weights are constants, which takes half the time.
+    A function is traced, not a module: its weights are constants, which takes half the time and
+    needs a network that learns no more.
     """
     from openvino import PartialShape  # noqa: PLC0415 - as above
     from openvino.frontend import FrontEndManager  # noqa: PLC0415
