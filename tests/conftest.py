@@ -21,6 +21,9 @@ from tests.databases import (
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would wait in line
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A node under test logs where a node logs, so that what a command prints is its own.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
 __all__ = (
     "database",
     "empty_database",
@@ -36,14 +39,11 @@ def logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     hooks = sys.excepthook, threading.excepthook
-    configured, config = structlog.is_configured(), structlog.get_config()
+    config = structlog.get_config()
     yield
     root.handlers[:], root.level = handlers, level
     sys.excepthook, threading.excepthook = hooks
-    if configured:
-        structlog.configure(**config)
-    else:
-        structlog.reset_defaults()
+    structlog.configure(**config)
 
 
 @pytest.fixture

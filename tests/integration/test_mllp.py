@@ -1,11 +1,13 @@
 """HL7 orders over a real socket: kept before they are acknowledged, whoever else misbehaves."""
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from audit.clock import SystemClock
 from audit.errors import DatabaseAway, Fault
@@ -337,13 +339,15 @@ def test_a_port_in_use_is_a_plain_error(listening: Listening) -> None:
 def test_nothing_of_a_message_is_logged(
     listening: Listening, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    log = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(log))  # without its filters
     with listening() as listener, mllp_peer(listener.port) as peer:
         peer.ask(order_message(accession="SECRET-1", patient="SECRET-2", name="SECRET^THREE"))
         peer.ask(order_message(control="ZZ", accession="SECRET-1", procedure=r"SECRET\XZZ\ ^x"))
         peer.ask(b"MSH|SECRET")
 
     captured = capfd.readouterr()
-    text = captured.out + captured.err
+    text = log.getvalue() + captured.out + captured.err
     assert "orders.message.taken" in text
     assert "orders.message.refused" in text
     assert "SECRET" not in text

@@ -78,9 +78,7 @@ class Hospital:
     def command(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
         capsys.readouterr()
         assert main(["accession", *arguments, "--json", "--config", str(self.config)]) == 0
-        # The node runs in this process, so its log may stand around the answer.
-        [line] = [x for x in capsys.readouterr().out.splitlines() if x.startswith("{")]
-        found: dict[str, Any] = json.loads(line)
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
     def faults(self, sop_instance_uid: str) -> set[str]:

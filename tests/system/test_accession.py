@@ -259,7 +259,6 @@ def test_the_interface_asks_for_its_token_and_names_rules_not_values(place: Plac
 def test_the_command_line_lists_shows_and_takes_a_word_on_a_one_sided_move(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The last test of this file: the command moves the log to where it prints.
     chest = filed(41, "XR CHEST", ("CHEST", "KNEE"), patient="ONESIDED")
     with mllp_peer(place.node.hl7_port) as ris:
         waiting = _order("M41", "NW", "XR KNEE", accession="WAITS", patient="ONESIDED")

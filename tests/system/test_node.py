@@ -1,6 +1,5 @@
 """A whole node with its own archive as the PACS: what a PACS administrator relies on."""
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +10,6 @@ import httpx
 import pytest
 from pydicom import Dataset, dcmread
 
-from audit.logging import configure_logging
 from audit.store import AuditFilter, query, verify
 from dicom_node.bootstrap import open_database
 from dicom_node.cli.main import main
@@ -220,7 +218,6 @@ def test_operators_can_ask_for_health_metrics_studies_jobs_and_audit(
     wait_for(lambda: len(place.reports(ds.StudyInstanceUID)) == 1)
     config = place.folder / "config.json"
     config.write_text(place.settings.model_dump_json())
-    configure_logging("error", "json", io.StringIO())  # the node's threads log meanwhile
     capsys.readouterr()
 
     assert main(["audit", "list", "--config", str(config), "--json", "--limit", "3"]) == 0

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
+from structlog.testing import capture_logs
 
 from audit.clock import SystemClock
 from audit.errors import PeerUnreachable
@@ -187,14 +188,13 @@ def broken() -> Iterator[WorklistSource]:
     made.close()
 
 
-def test_an_error_of_a_library_is_a_worklist_that_is_away(
-    broken: WorklistSource, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(PeerUnreachable, match="understood"):
-        broken.orders_for(OrderQuery(accession_number="A1"))
-    with pytest.raises(PeerUnreachable, match="understood"):
-        broken.fetch()
-    assert "orders.worklist.crashed" in capfd.readouterr().out
+def test_an_error_of_a_library_is_a_worklist_that_is_away(broken: WorklistSource) -> None:
+    with capture_logs() as events:
+        with pytest.raises(PeerUnreachable, match="understood"):
+            broken.orders_for(OrderQuery(accession_number="A1"))
+        with pytest.raises(PeerUnreachable, match="understood"):
+            broken.fetch()
+    assert [event["event"] for event in events] == ["orders.worklist.crashed"] * 2
 
 
 def test_a_source_that_was_closed_is_away(broken: WorklistSource) -> None:
