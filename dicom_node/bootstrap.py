@@ -1,41 +1,30 @@
 """The composition root: the one place that builds adapters and joins them.
 
-`build_node` makes a node of a configuration; `open_database`, `open_work` and the other
-small builders serve the commands that look at a node's data without running it.
+`build_node` makes a node of a configuration. Its parts: `bootstrap_data` (what every command
+needs), `bootstrap_beside` (commands that change a node's work from beside it), `bootstrap_orders`.
 """
 
 import hashlib
-import socket
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
 from audit.clock import Clock, SystemClock
-from audit.entries import Node as AuditNode
-from audit.metrics import Metrics, NullMetrics
-from audit.pseudonym import Pseudonyms, open_key
-from audit.records import Writer
+from audit.metrics import Metrics
+from dicom_node.bootstrap_beside import build_mender
+from dicom_node.bootstrap_data import audit_writer, node_id, open_pseudonyms
 from dicom_node.bootstrap_orders import Orders, build_orders
 from dicom_node.config.settings import NodeSettings
 from dicom_node.core.accepted import STORAGE_CLASSES
 from dicom_node.core.access import AccessPolicy
-from dicom_node.correction.mender import MenderParts, PackageMender
-from dicom_node.correction.port import Mender
 from dicom_node.correction.send import Correct, CorrectParts
 from dicom_node.delivery.factory import make_sender
 from dicom_node.dimse.acceptor import Acceptor
 from dicom_node.ground import Ground
 from dicom_node.health import Health
 from dicom_node.node import Node, NodeParts
-from dicom_node.notify.begin import Announcer, channels_of
-from dicom_node.orders.decide import Decide, DecideParts
 from dicom_node.pipeline.analyse import Analyse, AnalyseParts
 from dicom_node.pipeline.deliver import Deliver, DeliverParts
 from dicom_node.pipeline.intake import Intake, IntakeParts
-from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.presence import Presence
 from dicom_node.pipeline.reconcile import Reconcile, ReconcileParts
 from dicom_node.pipeline.report import ReportParts, WriteReport
@@ -43,7 +32,7 @@ from dicom_node.pipeline.runner import Runner, Step
 from dicom_node.pipeline.settle import Settle, StillComing
 from dicom_node.pipeline.work import Work, deliver_queue
 from dicom_node.report.uids import node_device_uid
-from dicom_node.version import software_commit, software_version
+from dicom_node.version import software_version
 from dicom_node.web.accessions import accessions_router
 from dicom_node.web.app import make_app
 from dicom_node.web.prometheus import PrometheusMetrics
@@ -62,113 +51,6 @@ DELIVERIES_AT_ONCE = 2
 """Associations to one destination at the same time."""
 
 REPORTS_AT_ONCE = 2
-
-
-@contextmanager
-def open_database(settings: NodeSettings) -> Iterator[Database]:
-    """Yield the node's database and close it afterwards."""
-    settings.storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.database_url, pool_size=settings.database.pool_size)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def open_work(settings: NodeSettings, database: Database) -> Work:
-    """Return what re-drives and discards jobs from outside the running node."""
-    return Work(
-        database=database,
-        engine=WorkEngine(database, executor_id=node_id(settings.storage.root)),
-        retry=settings.pipeline.retry,
-        writer=audit_writer(settings),
-        clock=SystemClock(),
-        metrics=NullMetrics(),
-    )
-
-
-@contextmanager
-def open_mender(settings: NodeSettings, database: Database, work: Work) -> Iterator[Mender]:
-    """Yield what builds correction packages, for commands beside the node."""
-    clock = SystemClock()
-    files = FileStore(
-        settings.storage.root,
-        minimum_free_bytes=settings.storage.minimum_free_bytes,
-        clock=clock,
-    )
-    try:
-        yield _mender(settings, database, files, work, clock)
-    finally:
-        files.close()
-
-
-@contextmanager
-def open_decide(settings: NodeSettings, database: Database) -> Iterator[Decide]:
-    """Yield what takes a person's word on a proposal, for commands beside the node."""
-    work = open_work(settings, database)
-    with open_mender(settings, database, work) as mender:
-        yield Decide(
-            DecideParts(
-                database=database,
-                on_accept=settings.accession.on_accept,
-                mender=mender,
-                announcer=Announcer(work, channels_of(settings.accession)),
-                records=JudgementRecords(
-                    writer=audit_writer(settings), pseudonyms=open_pseudonyms(settings)
-                ),
-                clock=SystemClock(),
-            )
-        )
-
-
-def _mender(
-    settings: NodeSettings, database: Database, files: FileStore, work: Work, clock: Clock
-) -> Mender:
-    return PackageMender(
-        MenderParts(
-            database=database,
-            files=files,
-            settings=settings,
-            destinations=settings.accession.correction_destinations,
-            regions=load_regions(settings.inference.region_map_file),
-            work=work,
-            writer=audit_writer(settings),
-            pseudonyms=open_pseudonyms(settings),
-            clock=clock,
-            software_version=software_version(),
-            device_serial=node_id(settings.storage.root),
-        )
-    )
-
-
-def open_pseudonyms(settings: NodeSettings) -> Pseudonyms:
-    """Return the pseudonyms under the node's key, which lies beside its data."""
-    settings.storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return open_key(settings.storage.root / "pseudonym.key")
-
-
-def audit_writer(settings: NodeSettings) -> Writer:
-    """Return what makes audit records in the name of this node."""
-    return Writer(
-        node=AuditNode(
-            node_id=node_id(settings.storage.root),
-            software_version=software_version(),
-            commit=software_commit(),
-            host=socket.gethostname(),
-        )
-    )
-
-
-def node_id(root: Path) -> str:
-    """Return the name that this installation keeps for good; made at the first call."""
-    path = root / "node-id"
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="ascii") as file:
-            file.write(f"node-{uuid.uuid4().hex[:12]}\n")
-    except FileExistsError:
-        pass
-    return path.read_text(encoding="ascii").strip()
 
 
 def load_inference(settings: NodeSettings, clock: Clock, metrics: Metrics) -> InferenceService:
@@ -223,7 +105,7 @@ def build_node(settings: NodeSettings) -> Node:
     orders = build_orders(
         ground,
         inference,
-        _mender(settings, ground.database, ground.files, ground.work, ground.clock),
+        build_mender(settings, ground.database, ground.files, ground.work, ground.clock),
         StillComing(presence, access.settle_s_for, ground.clock),
     )
     committer = GroupCommitter(ground.database)

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.errors import Rejected
-from dicom_node.bootstrap import open_database, open_decide
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.bootstrap_beside import open_decide
+from dicom_node.bootstrap_data import open_database
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.orders.decide import Decide
 from dicom_node.orders.views import SIDES, accession_view, proposal_view
@@ -25,20 +26,19 @@ _FINE = (Standing.MATCH, Standing.NOT_DECLARED)
 _ATTENTION = [standing.value for standing in Standing if standing not in _FINE]
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands."""
-    group = commands.add_parser("accession", help="is each image under the right order?")
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser(
-        "list", parents=[common], help="accessions to look at, and open proposals"
-    )
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the commands and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="accessions to look at, and open proposals")
+    add_config_flag(listing)
     listing.add_argument("--standing", choices=[s.value for s in Standing], action="append")
     listing.add_argument("--all", action="store_true", help="every accession and proposal")
     listing.add_argument("--accession", default="", metavar="NUMBER")
     listing.add_argument("--limit", type=int, default=50, metavar="N", help="newest N")
     add_json_flag(listing)
     listing.set_defaults(run=run_list)
-    show = actions.add_parser("show", parents=[common], help="one proposal, whole")
+    show = actions.add_parser("show", help="one proposal, whole")
+    add_config_flag(show)
     show.add_argument("proposal", type=int, metavar="PROPOSAL")
     add_json_flag(show)
     show.set_defaults(run=run_show)
@@ -46,7 +46,8 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
         ("accept", "agree with a proposal; corrects the archive where configured"),
         ("reject", "disagree; the same is not proposed again"),
     ):
-        decision = actions.add_parser(name, parents=[common], help=text)
+        decision = actions.add_parser(name, help=text)
+        add_config_flag(decision)
         decision.add_argument("proposal", type=int, metavar="PROPOSAL")
         decision.add_argument("--note", default="", help="why; kept with the proposal")
         decision.add_argument("--dry-run", action="store_true", help="say what would be done")
@@ -55,9 +56,8 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
         )
         add_json_flag(decision)
         decision.set_defaults(run=run_decide)
-    unmapped = actions.add_parser(
-        "unmapped", parents=[common], help="descriptions that name no known body part"
-    )
+    unmapped = actions.add_parser("unmapped", help="descriptions that name no known body part")
+    add_config_flag(unmapped)
     unmapped.add_argument("--limit", type=int, default=50, metavar="N", help="most frequent N")
     add_json_flag(unmapped)
     unmapped.set_defaults(run=run_unmapped)

@@ -13,8 +13,8 @@ from rich.table import Table
 from audit.clock import SystemClock
 from audit.entries import RecordKind
 from audit.store import AuditFilter, AuditRow, append, get, query, verify
-from dicom_node.bootstrap import audit_writer, open_database, open_pseudonyms
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.bootstrap_data import audit_writer, open_database, open_pseudonyms
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from storage.session import Database
@@ -23,11 +23,11 @@ _OUTCOMES = ("predicted", "skipped", "failed")
 _VERDICTS = ("match", "mismatch", "uncertain", "not_declared")
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands."""
-    group = commands.add_parser("audit", help="find, show and prove predictions")
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", parents=[common], help="list records")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the commands and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list records")
+    add_config_flag(listing)
     listing.add_argument("--kind", choices=[k.value for k in RecordKind], default="prediction")
     listing.add_argument("--all-kinds", action="store_true")
     listing.add_argument("--patient-id", metavar="ID")
@@ -44,10 +44,12 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=int, default=50, metavar="N", help="newest N")
     add_json_flag(listing)
     listing.set_defaults(run=run_list)
-    show = actions.add_parser("show", parents=[common], help="show one record, whole")
+    show = actions.add_parser("show", help="show one record, whole")
+    add_config_flag(show)
     show.add_argument("audit_id", metavar="AUDIT_ID")
     show.set_defaults(run=run_show)
-    proof = actions.add_parser("verify", parents=[common], help="check the whole hash chain")
+    proof = actions.add_parser("verify", help="check the whole hash chain")
+    add_config_flag(proof)
     add_json_flag(proof)
     proof.set_defaults(run=run_verify)
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from audit.clock import SystemClock
 from audit.errors import NodeError
 from audit.metrics import NullMetrics
-from dicom_node.bootstrap import load_inference, open_database
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.bootstrap import load_inference
+from dicom_node.bootstrap_data import open_database
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.orders import Hl7Settings
 from dicom_node.config.settings import NodeSettings
@@ -31,13 +32,9 @@ class Finding:
     detail: str
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "check",
-        parents=[common],
-        help="check configuration, database, disk, ports, models, worklist and destinations",
-    )
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    add_config_flag(parser)
     add_json_flag(parser)
     parser.set_defaults(run=run)
 

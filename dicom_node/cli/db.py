@@ -2,20 +2,21 @@
 
 import argparse
 
-from dicom_node.bootstrap import open_database
-from dicom_node.cli.parsing import Commands
+from dicom_node.bootstrap_data import open_database
+from dicom_node.cli.parsing import add_config_flag
 from dicom_node.config.load import load
 from storage import schema
 from storage.engine import migrate
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands."""
-    group = commands.add_parser("db", help="show or upgrade the database schema")
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    current = actions.add_parser("current", parents=[common], help="show the schema's revision")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the commands and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    current = actions.add_parser("current", help="show the schema's revision")
+    add_config_flag(current)
     current.set_defaults(run=run_current)
-    upgrade = actions.add_parser("upgrade", parents=[common], help="upgrade to this release")
+    upgrade = actions.add_parser("upgrade", help="upgrade to this release")
+    add_config_flag(upgrade)
     upgrade.set_defaults(run=run_upgrade)
 
 

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dicom_node.bootstrap import open_database
-from dicom_node.cli.parsing import Commands
+from dicom_node.bootstrap_data import open_database
 from dicom_node.config.settings import NodeSettings
 from dicom_node.demo.pacs import stand_in_pacs
 from dicom_node.demo.run import SentStudy, collect, running_node, send, write_configuration
@@ -23,12 +22,8 @@ from storage.listing import study_listing
 _LIMIT_S = 120.0
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command; it brings its own configuration, so `common` is not for it."""
-    del common
-    parser = commands.add_parser(
-        "demo", help="run sample studies through a whole node and show what came back"
-    )
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments; it brings its own configuration."""
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="folder for results (replaced)"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.errors import InvalidConfiguration
-from dicom_node.cli.parsing import Commands
+from dicom_node.cli.parsing import add_config_flag
 from dicom_node.cli.reports import (
     add_data_arguments,
     add_report_arguments,
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 _OUT = "evaluation.html"
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "evaluate",
-        parents=[common],
-        help="report how good a trained network is (workbench)",
-        description="Write a self-contained HTML report of what `train` left in a run folder, or "
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.description = (
+        "Write a self-contained HTML report of what `train` left in a run folder, or "
         "of a stored model on labelled images: curves, confusion, calibration, subgroups, "
-        "baselines, worst errors. Every number has a 95 %% interval.",
+        "baselines, worst errors. Every number has a 95 %% interval."
     )
+    add_config_flag(parser)
     parser.add_argument("run_folder", nargs="?", type=Path, metavar="RUN", help="a run folder")
     parser.add_argument("--model", type=Path, metavar="DIR", help="instead: a folder of a model")
     parser.add_argument("--task", help="with --model: a task file or a shipped task")

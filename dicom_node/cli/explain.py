@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from audit.errors import InvalidConfiguration
-from dicom_node.cli.parsing import Commands, add_json_flag, count, positive, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, count, positive, print_json_lines
 from dicom_node.config.load import load
 from inference.registry import LoadedModel, Registry, load_model
 
@@ -20,15 +20,13 @@ _METHODS = "grad-cam, integrated-gradients, occlusion, lime, kernel-shap"
 _EXTRA = {"captum", "skimage", "sklearn", "jinja2"}
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "explain",
-        parents=[common],
-        help="study which part of an image speaks for a model's labels",
-        description="Draw heat maps of a model by several methods, side by side, and measure "
-        "them. Needs the extra `train`. Nothing is sent or stored elsewhere.",
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.description = (
+        "Draw heat maps of a model by several methods, side by side, and measure "
+        "them. Needs the extra `train`. Nothing is sent or stored elsewhere."
     )
+    add_config_flag(parser)
     parser.add_argument("model", help="folder with model.yaml, or the name of an installed model")
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="DICOM, PNG, JPEG, BMP or TIFF file"

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dicom_node.cli.parsing import Commands
+from dicom_node.cli.parsing import add_config_flag
 from dicom_node.cli.reports import (
     add_data_arguments,
     add_report_arguments,
@@ -17,15 +17,13 @@ from dicom_node.cli.reports import (
 )
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "explore",
-        parents=[common],
-        help="report what a data set holds and what would mislead (workbench)",
-        description="Write a self-contained HTML report of labelled images: samples, balance, "
-        "grey values, sizes, classes that occur together, duplicates, leakage, subgroups.",
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.description = (
+        "Write a self-contained HTML report of labelled images: samples, balance, "
+        "grey values, sizes, classes that occur together, duplicates, leakage, subgroups."
     )
+    add_config_flag(parser)
     parser.add_argument("task", nargs="?", metavar="TASK", help="a task file or a shipped task")
     add_data_arguments(parser)
     add_report_arguments(parser, default="exploration.html")

@@ -7,18 +7,19 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.bootstrap import open_database, open_work
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.bootstrap_beside import open_work
+from dicom_node.bootstrap_data import open_database
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from storage import jobs
 from storage.states import JobKind, JobState
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands."""
-    group = commands.add_parser("jobs", help="list, re-drive or discard work")
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", parents=[common], help="list jobs, parked ones first")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the commands and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list jobs, parked ones first")
+    add_config_flag(listing)
     listing.add_argument("--state", choices=[s.value for s in JobState])
     listing.add_argument("--kind", choices=[k.value for k in JobKind])
     listing.add_argument("--limit", type=int, default=100, metavar="N")
@@ -28,7 +29,8 @@ def register(commands: Commands, common: argparse.ArgumentParser) -> None:
         ("redrive", "try parked jobs again"),
         ("discard", "give parked jobs up for good"),
     ):
-        change = actions.add_parser(name, parents=[common], help=text)
+        change = actions.add_parser(name, help=text)
+        add_config_flag(change)
         change.add_argument("keys", nargs="*", metavar="KEY", help="job keys, as listed")
         change.add_argument("--all-parked", action="store_true", help="every parked job")
         change.add_argument("--dry-run", action="store_true", help="say what would be done")

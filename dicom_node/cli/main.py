@@ -8,45 +8,32 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 from audit.errors import InvalidConfiguration, NodeError
 from audit.logging import configure_logging
-from dicom_node.cli import (
-    accession,
-    audit,
-    check,
-    db,
-    demo,
-    evaluate,
-    explain,
-    explore,
-    jobs,
-    models,
-    serve,
-    studies,
-    train,
-)
 from storage.resources import resource
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BAD_CONFIGURATION, EXIT_UNAVAILABLE = range(5)
 
-_COMMANDS = (
-    serve,
-    check,
-    demo,
-    studies,
-    accession,
-    jobs,
-    audit,
-    models,
-    train,
-    evaluate,
-    explore,
-    explain,
-    db,
-)
+_COMMANDS = {
+    "serve": "run the node until it is told to stop",
+    "check": "check configuration, database, disk, ports, models, worklist and destinations",
+    "demo": "run sample studies through a whole node and show what came back",
+    "studies": "list studies and their results (holds patient data)",
+    "accession": "is each image under the right order?",
+    "jobs": "list, re-drive or discard work",
+    "audit": "find, show and prove predictions",
+    "models": "list the installed models, import others",
+    "train": "train a network on labelled images (workbench)",
+    "evaluate": "report how good a trained network is (workbench)",
+    "explore": "report what a data set holds and what would mislead (workbench)",
+    "explain": "study which part of an image speaks for a model's labels",
+    "db": "show or upgrade the database schema",
+}
+"""Each the name of a module beside this one, and what it is for."""
 
 
 def default_config() -> Path:
@@ -62,8 +49,12 @@ def default_config() -> Path:
     return here if here.exists() else resource("config.yaml")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of a command line.
+
+    Only the module of the command that `words` begin with is imported: one that lists records
+    does not wait for networks and servers that it never needs.
+    """
     parser = argparse.ArgumentParser(
         prog="dicom-node",
         description="A DICOM node that checks body parts against orders, predicts findings, "
@@ -72,21 +63,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=version("dicom-node"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--config",
-        type=Path,
-        default=None,
-        help="configuration file (default: $DICOM_NODE_CONFIG, ./config.yaml, the shipped one)",
-    )
-    for module in _COMMANDS:
-        module.register(commands, common)
+    for name, purpose in _COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        if words[:1] == [name]:
+            import_module(f"dicom_node.cli.{name}").register(command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser(words).parse_args(words)
     if arguments.config is None:
         arguments.config = default_config()
     configure_logging("warning", "console", sys.stderr)

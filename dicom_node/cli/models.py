@@ -15,7 +15,7 @@ from rich.table import Table
 
 from audit.clock import SystemClock
 from audit.errors import InvalidConfiguration, Rejected
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from inference.importing import fetch
@@ -36,20 +36,20 @@ from inference.registry import SHIPPED, LoadedModel, Registry
 _UNAVAILABLE = 4
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the commands."""
-    group = commands.add_parser("models", help="list the installed models, import others")
-    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", parents=[common], help="list models, weights checked")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the commands and their arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list models, weights checked")
+    add_config_flag(listing)
     add_json_flag(listing)
     listing.set_defaults(run=run_list)
     importing = actions.add_parser(
         "import",
-        parents=[common],
         help="make a model folder of a DenseNet-121 checkpoint (torchxrayvision, CheXNet)",
         description="Make a model folder of a checkpoint; see docs/models/importing.md. Nothing "
         "that is in the file is run, and nothing is opened before its sha256 is right.",
     )
+    add_config_flag(importing)
     _add_import_arguments(importing)
     importing.set_defaults(run=run_import)
 

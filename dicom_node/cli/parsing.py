@@ -1,15 +1,11 @@
-"""What the command modules share: the type of a command group, and output as JSON."""
+"""What the command modules share: arguments that many have, and output as JSON."""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-else:
-    Commands = Any
+from pathlib import Path
+from typing import Any
 
 
 def count(text: str) -> int:
@@ -32,6 +28,16 @@ def positive(text: str) -> int:
     if not value:
         raise ValueError
     return value
+
+
+def add_config_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=None,
+        help="configuration file (default: $DICOM_NODE_CONFIG, ./config.yaml, the shipped one)",
+    )
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:

@@ -8,15 +8,13 @@ from types import FrameType
 
 from audit.logging import configure_logging
 from dicom_node.bootstrap import build_node
-from dicom_node.cli.parsing import Commands
+from dicom_node.cli.parsing import add_config_flag
 from dicom_node.config.load import load
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "serve", parents=[common], help="run the node until it is told to stop"
-    )
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    add_config_flag(parser)
     parser.set_defaults(run=run)
 
 

@@ -6,17 +6,15 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.bootstrap import open_database
-from dicom_node.cli.parsing import Commands, add_json_flag, print_json_lines
+from dicom_node.bootstrap_data import open_database
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from storage.listing import StudyListing, study_listing
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "studies", parents=[common], help="list studies and their results (holds patient data)"
-    )
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    add_config_flag(parser)
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="newest N")
     add_json_flag(parser)
     parser.set_defaults(run=run)

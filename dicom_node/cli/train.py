@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dicom_node.cli.parsing import Commands, count
+from dicom_node.cli.parsing import add_config_flag, count
 from dicom_node.cli.reports import changes_of, needs_extra
 
 _RUNS = Path("runs")
@@ -19,15 +19,13 @@ _DATA = "../shared/data"
 _BASELINES = ("hog-svm", "small-cnn", "none")
 
 
-def register(commands: Commands, common: argparse.ArgumentParser) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "train",
-        parents=[common],
-        help="train a network on labelled images (workbench)",
-        description="Train a network and two baselines on labelled images. A run that was "
-        "stopped goes on where it was when the same command is given again.",
+def register(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.description = (
+        "Train a network and two baselines on labelled images. A run that was "
+        "stopped goes on where it was when the same command is given again."
     )
+    add_config_flag(parser)
     parser.add_argument(
         "task", nargs="?", metavar="TASK", help="a task file or a shipped task; none: list them"
     )

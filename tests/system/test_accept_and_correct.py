@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydicom import Dataset, dcmread
 
-from dicom_node.bootstrap import open_database
+from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.main import main
 from dicom_node.demo.orthanc import Orthanc
 from storage import proposals

@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from audit.store import AuditFilter, query
-from dicom_node.bootstrap import open_database
+from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.sr_text import sr_text

@@ -9,7 +9,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 
-from dicom_node.bootstrap import open_database, open_mender, open_work
+from dicom_node.bootstrap_beside import open_mender, open_work
+from dicom_node.bootstrap_data import open_database
 from inference.accessions import (
     AccessionRef,
     ImageRef,

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from audit.errors import NodeError
 from audit.store import AuditFilter, query, verify
-from dicom_node.bootstrap import open_database
+from dicom_node.bootstrap_data import open_database
 from dicom_node.config.settings import NodeSettings
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.orthanc import free_port

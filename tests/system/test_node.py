@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from audit.store import AuditFilter, query, verify
-from dicom_node.bootstrap import open_database
+from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.phantoms import DEMO_PLANS, phantom_study

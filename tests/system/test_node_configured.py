@@ -13,7 +13,8 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from audit.errors import DatabaseAway
 from audit.store import AuditFilter, query
-from dicom_node.bootstrap import open_database, open_work
+from dicom_node.bootstrap_beside import open_work
+from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.main import main
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.orthanc import free_port

@@ -12,7 +12,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import evt
 
-from dicom_node.bootstrap import open_database
+from dicom_node.bootstrap_data import open_database
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.sr_text import sr_text
 from storage import proposals

@@ -15,7 +15,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from sqlalchemy import select
 
-from dicom_node.bootstrap import open_database
+from dicom_node.bootstrap_data import open_database
 from dicom_node.config.settings import NodeSettings
 from dicom_node.demo.radiograph import Identity
 from dicom_node.demo.sr_text import sr_text

@@ -1,0 +1,57 @@
+"""The command line as a whole: what it offers, and that it loads no more than it needs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dicom_node.cli import main as command_line
+
+HEAVY = ("torch", "openvino", "fastapi", "pynetdicom", "highdicom", "scipy")
+
+
+def commands() -> list[str]:
+    """Return every module beside `main` that registers a command."""
+    folder = Path(command_line.__file__).parent
+    return sorted(path.stem for path in folder.glob("*.py") if "def register(" in path.read_text())
+
+
+def usage(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(words)
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = usage(capsys, "--help")
+    assert code == 0
+    assert sorted(re.findall(r"^ {4}(\w+)", out, re.MULTILINE)) == commands()
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = usage(capsys, name, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: dicom-node {name} ")
+
+
+def test_an_unknown_command_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = usage(capsys, "adit", "list")
+    assert code == command_line.EXIT_USAGE
+    assert all(name in err for name in commands())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["audit", "--help"], ["studies", "--help"]])
+def test_looking_loads_neither_networks_nor_servers(words: list[str]) -> None:
+    code = (
+        "import json, sys\n"
+        "from dicom_node.cli.main import build_parser\n"
+        f"build_parser({words!r})\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(HEAVY) & set(json.loads(ran.stdout))
