@@ -37,14 +37,21 @@ def reception(tmp_path):
 
 
 def stored_in_s(port, message, count=40) -> float:
-    """Return how long it takes to send `message` so many times over one association."""
-    with RawPeer(port) as peer:
-        peer.associate()
-        began = time.perf_counter()
-        for _ in range(count):
-            peer.send(message)
-            assert peer.status() == 0x0000
-        return time.perf_counter() - began
+    """Return how long it takes to send `message` so many times over one association.
+
+    The quickest of three: what else this machine does only makes it longer.
+    """
+
+    def once() -> float:
+        with RawPeer(port) as peer:
+            peer.associate()
+            began = time.perf_counter()
+            for _ in range(count):
+                peer.send(message)
+                assert peer.status() == 0x0000
+            return time.perf_counter() - began
+
+    return min(once() for _ in range(3))
 
 
 def resident_bytes() -> int:
