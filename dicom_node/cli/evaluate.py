@@ -1,6 +1,6 @@
 """``dicom-node evaluate``: how good a trained network is, and for whom.
 
-The workbench is imported when the command runs, so that the node itself never loads it.
+The workbench is imported when the command runs: its help needs none of the extra packages.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Measure and write the report."""
-    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415 - the workbench is heavy
+    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415 - as said above
     from inference.evaluation.reports.evaluate_page import write_evaluation  # noqa: PLC0415
     from inference.evaluation.reports.measuring import measure_model, measure_run  # noqa: PLC0415
     from inference.training.workbench.progress import Reporter  # noqa: PLC0415

@@ -1,4 +1,7 @@
-"""``dicom-node explain``: what in an image speaks for a model's labels, by several methods."""
+"""``dicom-node explain``: what in an image speaks for a model's labels, by several methods.
+
+The workbench is imported when the command runs: its help needs none of the extra packages.
+"""
 
 import argparse
 import sys
@@ -12,12 +15,12 @@ from rich.table import Table
 
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, count, positive, print_json_lines
+from dicom_node.cli.reports import needs_extra
 from dicom_node.config.load import load
 from inference.registry import LoadedModel, Registry, load_model
 
 _DONE, _FAILED, _USAGE, _UNAVAILABLE = 0, 1, 2, 4
 _METHODS = "grad-cam, integrated-gradients, occlusion, lime, kernel-shap"
-_EXTRA = {"captum", "skimage", "sklearn", "jinja2"}
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -52,17 +55,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Explain the images; 1 when one of them could not be read."""
-    try:
-        from inference.evaluation.explaining import explain, files, methods  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in _EXTRA:
-            raise
-        print(
-            "error: explain needs more packages: pip install 'dicom-node[train]'", file=sys.stderr
-        )
-        return _UNAVAILABLE
+    from inference.evaluation.explaining import explain, files, methods  # noqa: PLC0415 - as said above
+
     model = _model(arguments)
     try:
         chosen = explain.method_names(_by_commas(arguments.method))

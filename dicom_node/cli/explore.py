@@ -1,6 +1,6 @@
 """``dicom-node explore``: look at a data set before training on it.
 
-The workbench is imported when the command runs, so that the node itself never loads it.
+The workbench is imported when the command runs: its help needs none of the extra packages.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Write the report."""
-    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - the workbench is heavy
+    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - as said above
     from inference.evaluation.reports.documents import write_json  # noqa: PLC0415
     from inference.evaluation.reports.explore import explore  # noqa: PLC0415
     from inference.evaluation.reports.explore_page import write_exploration  # noqa: PLC0415

@@ -16,7 +16,7 @@ from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import count
 
 _DATA = "../shared/data"
-_EXTRA = {"jinja2", "matplotlib", "sklearn"}
+_EXTRA = {"captum", "jinja2", "matplotlib", "skimage", "sklearn"}
 _UNAVAILABLE = 4
 Command = Callable[[argparse.Namespace], int]
 

@@ -1,6 +1,6 @@
 """``dicom-node train``: train a network and its baselines on labelled images.
 
-The workbench is imported when the command runs, so that the node itself never loads it.
+The workbench is imported when the command runs: its help needs none of the extra packages.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Train, or list the shipped tasks."""
-    from inference.training.workbench.progress import Reporter  # noqa: PLC0415 - the workbench is heavy
+    from inference.training.workbench.progress import Reporter  # noqa: PLC0415 - as said above
     from inference.training.workbench.runs import Run, RunOptions  # noqa: PLC0415
     from inference.training.workbench.task import read_task  # noqa: PLC0415
 
