@@ -4,6 +4,7 @@ import argparse
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from audit.clock import SystemClock
 from audit.errors import NodeError
@@ -13,7 +14,7 @@ from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.orders import Hl7Settings
-from dicom_node.config.settings import NodeSettings
+from dicom_node.config.settings import Destination, NodeSettings
 from dicom_node.core.access import AccessPolicy
 from dicom_node.delivery.factory import make_sender
 from dicom_node.dimse.worklist import WorklistClient
@@ -73,13 +74,9 @@ def findings(settings: NodeSettings, source: str) -> Iterator[Finding]:
     if settings.worklist is not None:
         checks.append(("worklist", _worklist))
     for name, check in checks:
-        yield _tried(name, lambda check=check: check(settings))  # type: ignore[misc]
+        yield _tried(name, partial(check, settings))
     for destination in settings.destinations:
-
-        def answers(destination=destination) -> str:  # type: ignore[no-untyped-def]
-            make_sender(destination, settings.dimse.ae_title).verify()
-            return f"answers ({destination.kind})"
-
+        answers = partial(_destination, destination, settings.dimse.ae_title)
         yield _tried(f"destination {destination.name}", answers)
     if not settings.routes:
         yield Finding("routes", False, "there is no route: images would only be stored")
@@ -92,6 +89,11 @@ def _tried(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, f"{error} [{error.code}]")
     except OSError as error:
         return Finding(name, False, error.strerror or type(error).__name__)
+
+
+def _destination(destination: Destination, calling_ae_title: str) -> str:
+    make_sender(destination, calling_ae_title).verify()
+    return f"answers ({destination.kind})"
 
 
 def _access(settings: NodeSettings) -> str:
