@@ -1,5 +1,6 @@
 """The acceptor under many peers, and its end."""
 
+import statistics
 import threading
 import time
 from contextlib import ExitStack
@@ -39,7 +40,7 @@ def reception(tmp_path):
 def stored_in_s(port, message, count=40) -> float:
     """Return how long it takes to send `message` so many times over one association.
 
-    The quickest of three: what else this machine does only makes it longer.
+    The median of three: one pause of the machine is nobody's fault.
     """
 
     def once() -> float:
@@ -51,7 +52,7 @@ def stored_in_s(port, message, count=40) -> float:
                 assert peer.status() == 0x0000
             return time.perf_counter() - began
 
-    return min(once() for _ in range(3))
+    return statistics.median(once() for _ in range(3))
 
 
 def resident_bytes() -> int:
