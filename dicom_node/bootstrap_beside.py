@@ -69,6 +69,7 @@ def open_decide(settings: NodeSettings, database: Database) -> Iterator[Decide]:
 def build_mender(
     settings: NodeSettings, database: Database, files: FileStore, work: Work, clock: Clock
 ) -> Mender:
+    """Return what builds correction packages, of parts that are open already."""
     return PackageMender(
         MenderParts(
             database=database,

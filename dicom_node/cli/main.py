@@ -52,8 +52,8 @@ def default_config() -> Path:
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of a command line.
 
-    Only the module of the command that `words` begin with is imported: one that lists records
-    does not wait for networks and servers that it never needs.
+    Only the module of the command that `words` name is imported: one that lists records does
+    not wait for networks and servers that it never needs.
     """
     parser = argparse.ArgumentParser(
         prog="dicom-node",
@@ -63,9 +63,10 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=version("dicom-node"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    named = next((word for word in words if not word.startswith("-")), None)
     for name, purpose in _COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
-        if words[:1] == [name]:
+        if name == named:
             import_module(f"dicom_node.cli.{name}").register(command)
     return parser
 
