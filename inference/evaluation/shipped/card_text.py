@@ -48,11 +48,6 @@ LIMITS = {
             "- The held-out images are harder than the training images: about a quarter of them "
             "show no finding, against about half of the training images, so a finding must mostly "
             "be told from other findings. That explains much of the step from cross-validation.",
-            "- The images were chosen by several people for purposes of their own, so that "
-            "findings that are frequent in one collection are rare in another. In training this "
-            "was told, so that it need not be learned; more than half of the held-out images are "
-            "of a collection of which none trains. Other traces of a collection may have been "
-            "learned all the same; cross-validation cannot see it.",
             "- Images with at most one finding may be known to a network that a member started "
             "from (see *Data*). Wherever they count (all held-out images, cross-validation, "
             "calibration, operating points, reliability, subgroups, comparison, heat maps) the "
