@@ -36,9 +36,6 @@ class Sample:
     attributes: Mapping[str, str] = field(default_factory=dict)
     """What subgroups are made of, where the source says it: ``sex``, ``age``, ``view``."""
 
-    collection: str = ""
-    """Who gathered it, where a source joins the choices of several."""
-
     @property
     def held_out(self) -> bool:
         """Whether training must not see it, be it to fit or to choose."""

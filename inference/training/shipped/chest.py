@@ -147,10 +147,10 @@ def main() -> None:
         "chest",
         model="chest-findings",
         members="mobilenet_v2:4,mobilenet_v3_small:4",
-        size=288,
+        size=224,
         epochs=6,
         variants=6,
-        version="0.6.0",
+        version="0.5.0",
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
@@ -170,7 +170,6 @@ def chest_recipe(options: Options) -> Recipe:
         schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4, pointing=0.05),
         balance_most=2.0,
         positive_most=3.0,
-        told_by_collection=True,
         seed=options.seed,
     )
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.loop import Schedule, Tail, Wanted, as_given, fit, predict
 from inference.training.shipped.pointing import Boxes
-from inference.training.shipped.prevalence import told_by_collection
 from inference.training.whole import whole
 
 RUNS = Path(".work/training-runs")
@@ -45,9 +44,6 @@ class Recipe:
 
     label_smoothing: float = 0.0
     """Of the binary outputs."""
-
-    told_by_collection: bool = False
-    """Whether what is common in an image's collection is told, so that it is not learned."""
 
     seed: int = 20261120
 
@@ -111,8 +107,6 @@ class Fits:
     device: Device
     wanted: Wanted = as_given
     boxes: Boxes | None = None
-    collections: Sequence[str] = ()
-    """Who gathered each image, length N; read where the recipe tells it."""
 
     @property
     def count(self) -> int:
@@ -168,9 +162,6 @@ class Fits:
         """Return the tail trained on `rows`, with weights taken from these rows alone."""
         weights = np.ones(len(self.targets))
         weights[rows] = balance(self.targets[rows], most=self.recipe.balance_most)
-        told = None
-        if self.recipe.told_by_collection:
-            told = told_by_collection(self.targets, self.collections, rows)
         return fit(
             self.tail,
             self.bank(),
@@ -182,7 +173,6 @@ class Fits:
             device=self.device,
             wanted=self.wanted,
             boxes=self.boxes,
-            told=told,
             seed=self.recipe.seed,
             label=f"{self.name}, {label}",
         )

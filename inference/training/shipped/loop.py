@@ -84,7 +84,6 @@ def fit(
     device: Device,
     wanted: Wanted = as_given,
     boxes: Boxes | None = None,
-    told: FloatArray | None = None,
     seed: int,
     label: str,
 ) -> Tail:
@@ -112,9 +111,6 @@ def fit(
         What the targets of images become by the way they were disguised.
     boxes : Boxes, optional
         Where a radiologist saw a label.
-    told : ndarray of float32, shape (N, L), optional
-        What is said of the labels beside the image: added to the logits that the loss is taken
-        of, and not learned.
     seed : int
         Seed of drawing and dropout.
     label : str
@@ -144,10 +140,7 @@ def fit(
                 features = learner.stages(copies.maps.to(memory_format=torch.channels_last))
                 logits = learner.answer(features)
             aims = torch.from_numpy(wanted(targets[drawn], copies.changes))
-            answers = logits.float()
-            if told is not None:
-                answers = answers + torch.from_numpy(told[drawn])
-            loss = objective(answers, aims)
+            loss = objective(logits.float(), aims)
             if schedule.pointing and boxes:
                 evidence = learner.evidence(features.float())
                 loss = loss + schedule.pointing * missed(evidence, boxes, drawn, copies.moves)

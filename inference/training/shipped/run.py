@@ -46,7 +46,6 @@ _CODE_OF_FITS = (
     "inference.training.shipped.crossval",
     "inference.training.shipped.loop",
     "inference.training.shipped.pointing",
-    "inference.training.shipped.prevalence",
     "inference.training.shipped.run",
 )
 """What an earlier run left is taken only if it came of the same code."""
@@ -71,11 +70,6 @@ class Material:
 
     boxes: Boxes = field(default_factory=dict)
     """Where a radiologist saw a label; for the first member alone (docs/decisions/0021)."""
-
-    @property
-    def collections(self) -> list[str]:
-        """Who gathered each image; its source where that is one collection."""
-        return [sample.collection or sample.source for sample in self.samples]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +227,6 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
         device=choose_device("cpu", "auto"),
         wanted=plan.wanted,
         boxes=_boxes(plan, member),
-        collections=material.collections,
     )
 
 
@@ -337,7 +330,6 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
         "fits": _code_of((*_CODE_OF_FITS, plan.wanted.__module__)),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
         "boxes": _boxes(plan, member),
-        "collections": material.collections,
         "recipe": asdict(plan.recipe),
         "augmentation": asdict(plan.augmentation),
     }

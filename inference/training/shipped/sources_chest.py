@@ -50,7 +50,6 @@ def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
                 source="nih",
                 split="test" if held_out else "train",
                 attributes={"sex": row["sex"], "age": row["age"], "view": row["view"]},
-                collection=row["source_repo"],
             )
         )
     return samples
