@@ -34,7 +34,8 @@ class Sample:
     source: str
     split: Split = "train"
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """What subgroups are made of, where the source says it: ``sex``, ``age``, ``view``."""
+    """What subgroups are made of, where the source says it: ``sex``, ``age``, ``view``,
+    ``collection``."""
 
     @property
     def held_out(self) -> bool:

@@ -27,7 +27,7 @@ class SubgroupRow:
     """One label in one subgroup; None where too few images allow no statement."""
 
     attribute: str
-    """``sex``, ``age`` or ``view``."""
+    """``sex``, ``age``, ``view``, or another that was asked for."""
 
     value: str
     """The subgroup: ``F``, ``18 to 39``, ``PA``."""

@@ -29,7 +29,8 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
         "## Subgroups",
         "Mean AUC over the findings that can be compared (at least ten images with and without), "
         "and the gap to all other images. Nothing was done to even them out; an interval "
-        "without 0 is a difference that chance hardly explains.",
+        "without 0 is a difference that chance hardly explains. *Collection new*: gathered by "
+        "people who gathered no training image.",
         table(
             ("Subgroup", "Images", "Findings", "Mean AUC (95 %)", "Gap (95 %)"),
             [_subgroup(row) for row in metrics["subgroups"]],

@@ -48,6 +48,11 @@ LIMITS = {
             "- The held-out images are harder than the training images: about a quarter of them "
             "show no finding, against about half of the training images, so a finding must mostly "
             "be told from other findings. That explains much of the step from cross-validation.",
+            "- The images were gathered by several people, each for a purpose of their own; half "
+            "of one training collection show pneumonia. On a collection of which no image trains "
+            "the network is weaker (*Subgroups*), partly because fewer images there show no "
+            "finding. Cross-validation, where every image is of a collection that trains, cannot "
+            "see it. Expect the weaker number elsewhere.",
             "- Images with at most one finding may be known to a network that a member started "
             "from (see *Data*). Wherever they count (all held-out images, cross-validation, "
             "calibration, operating points, reliability, subgroups, comparison, heat maps) the "

@@ -18,7 +18,7 @@ from inference.evaluation.measures.metrics import (
     precision_recall_f1,
     share_interval,
 )
-from inference.evaluation.measures.subgroups import MEAN, subgroup_table
+from inference.evaluation.measures.subgroups import ATTRIBUTES, MEAN, subgroup_table
 from inference.training.samples import Sample, load_squares, target_matrix
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, FRONTAL_CHEST
 from inference.training.shipped.sources_bodypart import bodypart_samples
@@ -164,7 +164,7 @@ def held_out_chests(model: Loaded, data: Path) -> tuple[list[Sample], FloatArray
 
 
 def chest_subgroups(model: Loaded, data: Path) -> list[dict[str, Any]]:
-    """Return the mean AUC by sex, age band and view, with the gap to all other images."""
+    """Return the mean AUC by sex, age band, view and collection, with the gap to all others."""
     samples, probabilities = held_out_chests(model, data)
     rows = subgroup_table(
         probabilities,
@@ -172,6 +172,7 @@ def chest_subgroups(model: Loaded, data: Path) -> list[dict[str, Any]]:
         [sample.attributes for sample in samples],
         [sample.group for sample in samples],
         labels=FINDING_KEYS,
+        names=(*ATTRIBUTES, "collection"),
     )
     return [asdict(row) for row in rows if row.label == MEAN]
 

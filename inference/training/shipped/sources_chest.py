@@ -30,11 +30,19 @@ def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
         Weight, in the targets of training images, of a trained DenseNet-121's probability
         against the report-mined label, where both exist. Images of the eval split keep
         their labels in any case.
+
+    Returns
+    -------
+    list of Sample
+        The attribute ``collection`` says whether any training image was gathered by the same
+        people: each of them chose images for a purpose of their own.
     """
     folder = data / "chest" / "nih14"
     taught = _teacher(folder / "chexnet_densenet121_teacher_probs.csv") if teacher else {}
     samples = []
-    for row in _rows(folder / "labels.csv"):
+    rows = _rows(folder / "labels.csv")
+    learned = {row["source_repo"] for row in rows if row["split"] != "eval"}
+    for row in rows:
         held_out = row["split"] == "eval"
         targets = {key: float(row[key]) for key in FINDING_KEYS}
         soft = taught.get(Path(row["file"]).stem)
@@ -49,7 +57,12 @@ def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
                 group=f"nih-{row['patient_id']}",
                 source="nih",
                 split="test" if held_out else "train",
-                attributes={"sex": row["sex"], "age": row["age"], "view": row["view"]},
+                attributes={
+                    "sex": row["sex"],
+                    "age": row["age"],
+                    "view": row["view"],
+                    "collection": "trained on" if row["source_repo"] in learned else "new",
+                },
             )
         )
     return samples
