@@ -53,7 +53,6 @@ VARIANTS = (
     Variant(name="teacher's probabilities alone, where they exist", mix={"teacher": 1.0}),
     Variant(name="held to the boxes of radiologists, weight 0.2", schedule={"pointing": 0.2}),
     Variant(name="288 px", options={"size": 288}),
-    Variant(name="images mixed in pairs, beta 0.4", schedule={"mixing": 0.4}),
 )  # fmt: skip
 
 
@@ -97,7 +96,7 @@ def main() -> None:
 
 def _recipe(variant: Variant, options: Options) -> Recipe:
     recipe = chest_recipe(options)
-    schedule = replace(recipe.schedule, **({"pointing": 0.0, "mixing": 0.0} | variant.schedule))
+    schedule = replace(recipe.schedule, **({"pointing": 0.0} | variant.schedule))
     return replace(recipe, schedule=schedule, **variant.recipe)
 
 

@@ -150,7 +150,7 @@ def main() -> None:
         size=224,
         epochs=6,
         variants=6,
-        version="0.6.0",
+        version="0.5.0",
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
@@ -167,7 +167,7 @@ def main() -> None:
 def chest_recipe(options: Options) -> Recipe:
     """Return the shipped model's recipe, at the command line's number of epochs."""
     return Recipe(
-        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4, pointing=0.05, mixing=0.4),
+        schedule=Schedule(epochs=options.epochs, batch=32, rate=4e-4, pointing=0.05),
         balance_most=2.0,
         positive_most=3.0,
         seed=options.seed,

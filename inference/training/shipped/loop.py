@@ -41,9 +41,6 @@ class Schedule:
     pointing: float = 0.0
     """Weight of looking where a radiologist drew a box."""
 
-    mixing: float = 0.0
-    """Both parameters of the beta distribution by which images are mixed in pairs; 0: none are."""
-
 
 Wanted = Callable[[FloatArray, Disguise], FloatArray]
 
@@ -73,39 +70,6 @@ class Tail(nn.Module):
     def evidence(self, features: Tensor) -> Tensor:
         """Return what each cell says for each label, (N, L, h, w): the logit is mean and bias."""
         return torch.einsum("lc,nchw->nlhw", self.head.weight, features)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mixed:
-    """Images of a batch laid over one another in pairs, all with the same share.
-
-    The loss of a pair is that of either image by its share (mixup: Zhang et al., ICLR 2018), and
-    what is mixed are the maps of the frozen stem (Verma et al., Manifold Mixup, ICML 2019).
-    """
-
-    partners: NDArray[np.int64]
-    """Which image each is mixed with, shape (N,)."""
-
-    share: float
-    """Of the image itself; 1 where nothing is mixed."""
-
-    @classmethod
-    def draw(cls, count: int, mixing: float, random: np.random.Generator) -> "Mixed":
-        """Return pairs and a share from a symmetric beta distribution; no pairs where it is 0."""
-        if not mixing:
-            return cls(partners=np.arange(count), share=1.0)
-        return cls(partners=random.permutation(count), share=float(random.beta(mixing, mixing)))
-
-    def of(self, maps: Tensor) -> Tensor:
-        """Return the mixed maps (N, C, h, w)."""
-        if self.share == 1.0:
-            return maps
-        return maps.lerp(maps[self.partners], 1 - self.share)
-
-    def parts(self) -> list[tuple[NDArray[np.int64], float]]:
-        """Return the images of either side, as rows of the batch, and the share of that side."""
-        own = (np.arange(len(self.partners)), self.share)
-        return [own] if self.share == 1.0 else [own, (self.partners, 1 - self.share)]
 
 
 def fit(
@@ -172,19 +136,14 @@ def fit(
             _set_rates(optimiser, schedule, epoch + step / batches)
             drawn = random.choice(rows, schedule.batch, p=share)
             copies = bank.train(drawn, random)
-            aims = torch.from_numpy(wanted(targets[drawn], copies.changes))
-            mix = Mixed.draw(len(drawn), schedule.mixing, random)
             with device.autocast():
-                maps = mix.of(copies.maps).to(memory_format=torch.channels_last)
-                features = learner.stages(maps)
+                features = learner.stages(copies.maps.to(memory_format=torch.channels_last))
                 logits = learner.answer(features)
-            loss = torch.zeros(())
-            for order, weight in mix.parts():
-                loss = loss + weight * objective(logits.float(), aims[order])
-                if schedule.pointing and boxes:
-                    evidence = learner.evidence(features.float())
-                    away = missed(evidence, boxes, drawn[order], copies.moves[order])
-                    loss = loss + schedule.pointing * weight * away
+            aims = torch.from_numpy(wanted(targets[drawn], copies.changes))
+            loss = objective(logits.float(), aims)
+            if schedule.pointing and boxes:
+                evidence = learner.evidence(features.float())
+                loss = loss + schedule.pointing * missed(evidence, boxes, drawn, copies.moves)
             if schedule.consistency and len(unlabelled):
                 some = random.choice(unlabelled, schedule.batch // 4)
                 loss = loss + schedule.consistency * disagreement(
