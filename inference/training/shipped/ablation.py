@@ -111,7 +111,9 @@ def _page(rows: list[dict[str, Any]]) -> str:
         "difference has a 95 % interval from draws of patients, the same for both. Held-out "
         "images took no part. The base is a cheap form of one shipped member, so that all rows "
         "fit into an hour or two; labels are mined from reports, about one in ten is wrong. What "
-        "the boxes do for the heat maps is in [the card](chest-findings.md).",
+        "the boxes do for the heat maps is in [the card](chest-findings.md). A gain here is a "
+        "hint: what became of 288 pixels in the whole recipe is in "
+        "[0023](../decisions/0023-squares-collections-and-mixing.md).",
         "",
         "| Variant | Mean AUC | Against the base (95 %) |",
         "| --- | --- | --- |",
