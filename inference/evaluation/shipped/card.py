@@ -50,8 +50,8 @@ def render_card(folder: Path) -> str:
         LIMITS[manifest.task.value],
         "## Printed by",
         f"`{command} --out docs/models/{manifest.name}.md`. The metrics were written into "
-        f"`model.yaml` by the training command and are recomputed by "
-        f"`{manifest.metrics.get('command', '')}`.",
+        f"`model.yaml` by the training command; scores on held-out images, with their "
+        f"subgroups, are recomputed by `{manifest.metrics.get('command', '')}`.",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -50,9 +50,9 @@ LIMITS = {
             "be told from other findings. That explains much of the step from cross-validation.",
             "- The images were gathered by several people, each for a purpose of their own; half "
             "of one training collection show pneumonia. On a collection of which no image trains "
-            "the network is weaker (*Subgroups*), partly because fewer images there show no "
-            "finding. Cross-validation, where every image is of a collection that trains, cannot "
-            "see it. Expect the weaker number elsewhere.",
+            "the network is weaker (*Subgroups*); that fewer images there show no finding may "
+            "be part of it. Cross-validation, where every image is of a collection that trains, "
+            "cannot see it. Expect the weaker number elsewhere.",
             "- Images with at most one finding may be known to a network that a member started "
             "from (see *Data*). Wherever they count (all held-out images, cross-validation, "
             "calibration, operating points, reliability, subgroups, comparison, heat maps) the "
