@@ -32,9 +32,11 @@ class Notebook:
         self.failure: Exception | None = None
         self.held = threading.Event()
         self.held.set()
+        self.waits = threading.Event()
 
     def keep(self, orders: tuple[Order, ...]) -> int:
         if any(order.accession_number == "SLOW" for order in orders):
+            self.waits.set()
             assert self.held.wait(20)
         if self.failure is not None:
             raise self.failure
@@ -316,7 +318,7 @@ def test_a_stop_waits_for_the_answer_under_way(listening: Listening, notebook: N
     notebook.held.clear()
     with listening() as listener, mllp_peer(listener.port) as peer:
         peer.write(START + order_message(accession="SLOW").encode() + END)
-        wait_for(lambda: threading.active_count() > 2, 5)
+        assert notebook.waits.wait(5)
         stopping = threading.Thread(target=listener.stop, args=(10,))
         stopping.start()
         notebook.held.set()
