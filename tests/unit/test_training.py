@@ -117,6 +117,31 @@ def test_a_few_steps_learn_bright_from_dark(tmp_path: Path) -> None:
     assert auc(scores, targets[:, 0] > 0.5) > 0.9
 
 
+def test_norms_follow_the_images_until_they_are_folded(tmp_path: Path) -> None:
+    squares, targets = bright_and_dark(32)
+    bank, tail = bank_and_tail(squares, tmp_path)
+    stages = torch.nn.Sequential(torch.nn.Conv2d(24, 8, 1), torch.nn.BatchNorm2d(8))
+    tail = Tail(stages, tail.head)
+    trained = fit(
+        tail,
+        bank,
+        targets,
+        np.arange(32),
+        schedule=Schedule(
+            epochs=12, head_epochs=2, batch=8, rate=2e-2, head_rate=2e-2, fold_norms=True
+        ),
+        weights=np.ones(32),
+        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
+        device=FLOAT32,
+        seed=1,
+        label="test",
+    )
+    assert trained.state_dict().keys() == tail.state_dict().keys()
+    assert not torch.equal(trained.state_dict()["stages.0.weight"], stages[0].weight)
+    scores = predict(trained, bank.clean)[:, 0].astype(np.float64)
+    assert auc(scores, targets[:, 0] > 0.5) > 0.9
+
+
 def test_boxes_draw_the_evidence_into_them(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(32)
     bank, tail = bank_and_tail(squares, tmp_path)

@@ -131,12 +131,12 @@ def main() -> None:
         size=224,
         epochs=8,
         variants=8,
-        version="0.5.1",
+        version="0.6.0",
     )
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
-        schedule=Schedule(epochs=options.epochs),
+        schedule=Schedule(epochs=options.epochs, fold_norms=True),
         exclusive=ALIKE,
         seed=options.seed,
     )

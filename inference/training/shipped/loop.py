@@ -15,6 +15,7 @@ from torch.nn import functional
 from inference.training.augment import Disguise
 from inference.training.device import Device
 from inference.training.losses import Objective
+from inference.training.norms import fold, unfold
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.pointing import Boxes, missed
@@ -34,6 +35,10 @@ class Schedule:
     weight_decay: float = 1e-2
     average: float = 0.98
     """Decay of the running average of the weights, which is what comes out."""
+
+    fold_norms: bool = False
+    """Whether batch norms, once they have seen our images in the head's epochs, stay as they are
+    and are folded into the convolutions: an epoch takes less time."""
 
     consistency: float = 0.0
     """Weight of the agreement of two copies of an image without any label."""
@@ -121,19 +126,25 @@ def fit(
     unlabelled = rows[np.isnan(targets[rows]).all(axis=1)]
     rows = rows[~np.isnan(targets[rows]).all(axis=1)]
     learner = copy.deepcopy(tail)
-    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(learner).eval()
     optimiser = _optimiser(learner, schedule)
     batches = math.ceil(len(rows) / schedule.batch)
     share = weights[rows] / weights[rows].sum()
     started = time.monotonic()
+    begun = 0
     for epoch in range(schedule.epochs):
         total = 0.0
+        if schedule.fold_norms and epoch == schedule.head_epochs:
+            fold(learner)
+            fold(averaged)
+            optimiser, begun = _optimiser(learner, schedule), epoch
+        for network in (learner, averaged):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         learner.train()
         for parameter in learner.stages.parameters():
             parameter.requires_grad_(epoch >= schedule.head_epochs)
         for step in range(batches):
-            _set_rates(optimiser, schedule, epoch + step / batches)
+            _set_rates(optimiser, schedule, epoch + step / batches, begun)
             drawn = random.choice(rows, schedule.batch, p=share)
             copies = bank.train(drawn, random)
             with device.autocast():
@@ -161,7 +172,11 @@ def fit(
             f"{seconds:.0f} s",
             flush=True,
         )
-    return averaged
+    if not schedule.fold_norms:
+        return averaged
+    learned = copy.deepcopy(tail).eval()
+    unfold(averaged, learned)
+    return learned
 
 
 def disagreement(
@@ -206,10 +221,12 @@ def _optimiser(learner: Tail, schedule: Schedule) -> torch.optim.Optimizer:
     )
 
 
-def _set_rates(optimiser: torch.optim.Optimizer, schedule: Schedule, epoch: float) -> None:
-    """Cosine from each group's peak to a hundredth of it, after a short warm-up."""
+def _set_rates(
+    optimiser: torch.optim.Optimizer, schedule: Schedule, epoch: float, begun: int
+) -> None:
+    """Cosine from each group's peak to a hundredth of it; warmed up from the epoch it `begun`."""
     cosine = 0.5 * (1 + math.cos(math.pi * epoch / schedule.epochs))
-    warm = min(1.0, (epoch + 0.05) / 0.5)
+    warm = min(1.0, (epoch - begun + 0.05) / 0.5)
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * warm * (0.01 + 0.99 * cosine)
 

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from multiprocessing import get_context, parent_process
@@ -43,6 +43,7 @@ _CODE_OF_COPIES = (
 _CODE_OF_FITS = (
     "inference.training.folds",
     "inference.training.losses",
+    "inference.training.norms",
     "inference.training.shipped.crossval",
     "inference.training.shipped.loop",
     "inference.training.shipped.pointing",
@@ -82,6 +83,9 @@ class Trained:
 
     disguised: FloatArray
     """Out-of-fold logits (N, L) of the copies that `probe` makes."""
+
+    mirrored: FloatArray
+    """Out-of-fold logits (N, L) of the mirrored images."""
 
     commits: tuple[str, ...]
     """Commit of the code that trained each member."""
@@ -159,10 +163,16 @@ def _fit_one(plan: Plan, place: int, number: int | None) -> None:
 
 
 def _fitted(network: PooledClassifier, fits: Fits) -> Trained:
-    logits, disguised = fits.out_of_fold()
+    logits, disguised, mirrored = fits.out_of_fold()
     fits.tail.load_state_dict(fits.everything().state_dict())
     commit = (fits.kept / "commit").read_text(encoding="utf-8")
-    return Trained(network=network.eval(), logits=logits, disguised=disguised, commits=(commit,))
+    return Trained(
+        network=network.eval(),
+        logits=logits,
+        disguised=disguised,
+        mirrored=mirrored,
+        commits=(commit,),
+    )
 
 
 def together(members: list[Trained]) -> Trained:
@@ -171,6 +181,7 @@ def together(members: list[Trained]) -> Trained:
         network=averaged([member.network for member in members]),
         logits=np.mean([member.logits for member in members], axis=0),
         disguised=np.mean([member.disguised for member in members], axis=0),
+        mirrored=np.mean([member.mirrored for member in members], axis=0),
         commits=tuple(commit for member in members for commit in member.commits),
         members=tuple(members),
     )
@@ -185,22 +196,28 @@ def cross_validate(plan: Plan) -> FloatArray:
 
 
 def _each_member(plan: Plan) -> Iterator[tuple[PooledClassifier, Fits]]:
-    """Yield each member's network and its fits, whose tail is a part of that network."""
+    """Yield each member's network and its fits, whose tail is a part of that network.
+
+    Each has a seed of its own, and so its own copies and draws of the images: what members get
+    wrong together, their mean does, too.
+    """
     options, outputs = plan.options, len(plan.keys)
-    for member in options.members:
-        torch.manual_seed(options.seed)
+    for place, member in enumerate(options.members):
+        seed = options.seed + place
+        torch.manual_seed(seed)
         if member.pretrained:
             network = pretrained(member.backbone, outputs, options.data / "weights")
         else:
             network = build(member.backbone, outputs)
-        yield network, _fits(plan, member, network)
+        yield network, _fits(plan, member, network, seed)
 
 
-def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
+def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> Fits:
     options, material = plan.options, plan.material
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
-    told = _told(plan, member)
+    recipe = replace(plan.recipe, seed=seed)
+    told = _told(plan, member, recipe)
     of_bank = {key: told[key] for key in _OF_BANK}
 
     @functools.cache
@@ -210,7 +227,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
             material.squares,
             plan.augmentation,
             variants=options.variants,
-            seed=options.seed,
+            seed=seed,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
             kept=BANKS / _digest(of_bank),
@@ -222,7 +239,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier) -> Fits:
         bank=bank,
         targets=material.targets,
         folds=material.folds,
-        recipe=plan.recipe,
+        recipe=recipe,
         kept=run_folder(told),
         device=choose_device("cpu", "auto"),
         wanted=plan.wanted,
@@ -309,7 +326,7 @@ def _code_of(modules: tuple[str, ...]) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def _told(plan: Plan, member: Member) -> dict[str, Any]:
+def _told(plan: Plan, member: Member, recipe: Recipe) -> dict[str, Any]:
     """Return what makes two runs the same: data, options and the code that makes the numbers.
 
     Where they write and the threads do not count.
@@ -318,7 +335,7 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
     told: dict[str, Any] = {
         "size": options.size,
         "variants": options.variants,
-        "seed": options.seed,
+        "seed": recipe.seed,
         "backbone": member.backbone,
         "frozen": member.frozen,
         "scratch": not member.pretrained,
@@ -330,7 +347,7 @@ def _told(plan: Plan, member: Member) -> dict[str, Any]:
         "fits": _code_of((*_CODE_OF_FITS, plan.wanted.__module__)),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
         "boxes": _boxes(plan, member),
-        "recipe": asdict(plan.recipe),
+        "recipe": asdict(recipe),
         "augmentation": asdict(plan.augmentation),
     }
     decoded: dict[str, Any] = json.loads(json.dumps(told))
