@@ -1,6 +1,6 @@
 """Fits made in processes of their own are those of one process, and are made once.
 
-Boxes teach the first member of a model and no other.
+Boxes teach the first member of a model and no other; each member has a seed of its own.
 """
 
 import inspect
@@ -107,6 +107,20 @@ def test_fits_of_other_images_or_folds_are_not_taken(tmp_path, monkeypatch):
         assert kept_in(replace(first, material=replace(first.material, **change))) != kept_in(first)
 
 
+def test_members_learn_with_a_seed_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = plan(1)
+    twins = replace(asked.options, members=members_of("small_cnn:0,small_cnn:0"))
+    (one, first), (other, second) = run._each_member(replace(asked, options=twins))
+    assert first.recipe.seed != second.recipe.seed
+    assert not torch.equal(one.head.weight, other.head.weight)
+    assert first.kept != second.kept
+    assert not torch.equal(
+        *(fits.bank().train(np.arange(IMAGES), np.random.default_rng(1)).maps
+          for fits in (first, second))
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -115,6 +129,7 @@ def test_fits_of_other_images_or_folds_are_not_taken(tmp_path, monkeypatch):
         "inference.training.augment",
         "inference.training.backbones",
         "inference.training.losses",
+        "inference.training.norms",
         "inference.training.shipped.loop",
         "inference.training.shipped.sources_bodypart",
     ],

@@ -80,8 +80,6 @@ class StemBank:
         self._mean, self._std = mean, std
         (self.clean,) = _kept(kept, ("clean",), lambda: (self.maps(squares.pixels),))
         (self.disguised,) = _kept(kept, ("disguised",), lambda: (self.maps(probe(squares)[0]),))
-        mirrored = functools.partial(np.flip, squares.pixels, axis=2)
-        (self.mirrored,) = _kept(kept, ("mirrored",), lambda: (self.maps(mirrored()),))
         self._copies = []
         for variant in range(variants):
             generator = torch.Generator().manual_seed(1000 * seed + variant)

@@ -114,11 +114,11 @@ class Fits:
         return int(self.folds.max()) + 1
 
     def out_of_fold(self) -> FloatArray:
-        """Return logits (3, N, L) of networks that did not see the row or its group.
+        """Return logits (2, N, L) of networks that did not see the row or its group.
 
-        Of the images as they are, of their disguised copies (`probe`), and of the mirrored images.
+        The first are of the images as they are, the second of their disguised copies (`probe`).
         """
-        logits = np.full((3, *self.targets.shape), np.nan, dtype=np.float32)
+        logits = np.full((2, *self.targets.shape), np.nan, dtype=np.float32)
         for number in range(self.count):
             logits[:, self.folds == number] = self.fold(number)
         return logits
@@ -130,12 +130,11 @@ class Fits:
         return [*([None] if whole else []), *folds]
 
     def fold(self, number: int) -> FloatArray:
-        """Return the logits (3, n, L) of one fold's rows."""
+        """Return the logits (2, n, L) of one fold's rows."""
         file = self._of_fold(number)
         if not file.exists():
             trained = self._fit(np.flatnonzero(self.folds != number), f"fold {number}")
-            bank, test = self.bank(), self.folds == number
-            views = (bank.clean, bank.disguised, bank.mirrored)
+            views, test = (self.bank().clean, self.bank().disguised), self.folds == number
             with whole(file) as stream:
                 np.save(stream, np.stack([predict(trained, view[test]) for view in views]))
         logits: FloatArray = np.load(file)

@@ -84,9 +84,6 @@ class Trained:
     disguised: FloatArray
     """Out-of-fold logits (N, L) of the copies that `probe` makes."""
 
-    mirrored: FloatArray
-    """Out-of-fold logits (N, L) of the mirrored images."""
-
     commits: tuple[str, ...]
     """Commit of the code that trained each member."""
 
@@ -163,16 +160,10 @@ def _fit_one(plan: Plan, place: int, number: int | None) -> None:
 
 
 def _fitted(network: PooledClassifier, fits: Fits) -> Trained:
-    logits, disguised, mirrored = fits.out_of_fold()
+    logits, disguised = fits.out_of_fold()
     fits.tail.load_state_dict(fits.everything().state_dict())
     commit = (fits.kept / "commit").read_text(encoding="utf-8")
-    return Trained(
-        network=network.eval(),
-        logits=logits,
-        disguised=disguised,
-        mirrored=mirrored,
-        commits=(commit,),
-    )
+    return Trained(network=network.eval(), logits=logits, disguised=disguised, commits=(commit,))
 
 
 def together(members: list[Trained]) -> Trained:
@@ -181,7 +172,6 @@ def together(members: list[Trained]) -> Trained:
         network=averaged([member.network for member in members]),
         logits=np.mean([member.logits for member in members], axis=0),
         disguised=np.mean([member.disguised for member in members], axis=0),
-        mirrored=np.mean([member.mirrored for member in members], axis=0),
         commits=tuple(commit for member in members for commit in member.commits),
         members=tuple(members),
     )
