@@ -150,7 +150,7 @@ def main() -> None:
         size=224,
         epochs=6,
         variants=6,
-        version="0.5.0",
+        version="0.5.1",
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
