@@ -2,6 +2,7 @@
 
 ``python -m tests.bench.bench_calibration --data ../shared/data`` prints the table of
 docs/decisions/0022 (half a minute): log loss over all outputs, top-1 and macro F1 on UNIFESP.
+``--beside FILE``, logits of another training, prints which mistakes both make (0024).
 """
 
 import argparse
@@ -16,7 +17,7 @@ from inference.training.samples import target_matrix
 from inference.training.shipped.bodypart import ALIKE, training_list
 from inference.training.shipped.labels import BODYPART_KEYS
 from inference.training.shipped.options import DEFAULT_DATA
-from inference.training.shipped.outoffold import load
+from inference.training.shipped.outoffold import OutOfFold, load
 from tests.bench.bench_accession import COMMITTED
 
 PULLS = [(t, b) for t in (10.0, 50.0, 200.0) for b in (5.0, 10.0, 50.0)]
@@ -28,7 +29,9 @@ def main() -> None:
     """Print a row per calibration."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA))
-    data = parser.parse_args().data
+    parser.add_argument("--beside", type=Path, metavar="FILE", help="logits of another training")
+    told = parser.parse_args()
+    data: Path = told.data
     kept = load(COMMITTED)
     samples, _ = training_list(data, SEED)
     assert kept.paths == tuple(str(sample.path) for sample in samples), "other training list"
@@ -50,6 +53,29 @@ def main() -> None:
 
         found = calibrated_apart(kept.logits, kept.folds, calibration_of)
         print_row(name, found, targets, unifesp)
+    if told.beside:
+        print_shared_mistakes([kept, load(told.beside)], targets, unifesp)
+
+
+def print_shared_mistakes(
+    trainings: list[OutOfFold], targets: NDArray[np.float32], scored: NDArray[np.bool_]
+) -> None:
+    """Print how many scored images each of two trainings gets wrong, and both."""
+    highest = []
+    for kept in trainings:
+
+        def calibration_of(rows: NDArray[np.bool_], kept: OutOfFold = kept) -> Calibration:
+            return fit_calibration(kept.logits[rows], targets[rows], alike=ALIKE)
+
+        found = calibrated_apart(kept.logits, kept.folds, calibration_of)
+        highest.append(found[scored, :ALIKE].argmax(axis=1))
+    rows = np.arange(int(scored.sum()))
+    one, other = (targets[scored][rows, top] < 0.5 for top in highest)
+    same = one & other & (highest[0] == highest[1])
+    print(
+        f"wrong: {one.sum()} and {other.sum()} of {len(rows)}, both {(one & other).sum()}, "
+        f"of these with the same answer {same.sum()}"
+    )
 
 
 def print_row(
