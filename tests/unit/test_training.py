@@ -142,6 +142,27 @@ def test_norms_follow_the_images_until_they_are_folded(tmp_path: Path) -> None:
     assert auc(scores, targets[:, 0] > 0.5) > 0.9
 
 
+def test_norms_stay_where_the_head_alone_learns(tmp_path: Path) -> None:
+    squares, targets = bright_and_dark(8)
+    bank, tail = bank_and_tail(squares, tmp_path)
+    stages = torch.nn.Sequential(torch.nn.Conv2d(24, 8, 1), torch.nn.BatchNorm2d(8))
+    tail = Tail(stages, tail.head)
+    trained = fit(
+        tail,
+        bank,
+        targets,
+        np.arange(8),
+        schedule=Schedule(epochs=1, head_epochs=1, batch=8, fold_norms=True),
+        weights=np.ones(8),
+        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
+        device=FLOAT32,
+        seed=1,
+        label="test",
+    )
+    assert torch.equal(trained.state_dict()["stages.0.weight"], stages[0].weight)
+    assert not torch.equal(trained.state_dict()["stages.1.running_mean"], stages[1].running_mean)
+
+
 def test_boxes_draw_the_evidence_into_them(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(32)
     bank, tail = bank_and_tail(squares, tmp_path)

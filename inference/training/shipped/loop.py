@@ -131,13 +131,13 @@ def fit(
     batches = math.ceil(len(rows) / schedule.batch)
     share = weights[rows] / weights[rows].sum()
     started = time.monotonic()
-    begun = 0
+    begun, folded = 0, False
     for epoch in range(schedule.epochs):
         total = 0.0
         if schedule.fold_norms and epoch == schedule.head_epochs:
             fold(learner)
             fold(averaged)
-            optimiser, begun = _optimiser(learner, schedule), epoch
+            optimiser, begun, folded = _optimiser(learner, schedule), epoch, True
         for network in (learner, averaged):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         learner.train()
@@ -172,7 +172,7 @@ def fit(
             f"{seconds:.0f} s",
             flush=True,
         )
-    if not schedule.fold_norms:
+    if not folded:
         return averaged
     learned = copy.deepcopy(tail).eval()
     unfold(averaged, learned)
