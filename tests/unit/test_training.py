@@ -42,8 +42,8 @@ from inference.training.samples import Squares
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
-from inference.training.shipped.loop import Schedule, Tail, fit, predict
-from inference.training.shipped.pointing import missed
+from inference.training.shipped.loop import Lesson, Schedule, Tail, fit, predict
+from inference.training.shipped.pointing import Boxes, missed
 from inference.training.shipped.sources_bodypart import disguised_targets, region_targets
 from inference.training.shipped.synthetic import synthetic_squares
 
@@ -84,6 +84,26 @@ def bank_and_tail(squares: Squares, kept: Path) -> tuple[StemBank, Tail]:
     return bank, Tail(torch.nn.Conv2d(24, 8, 1), torch.nn.Linear(8, 1))
 
 
+def fitted(
+    tail: Tail,
+    bank: StemBank,
+    targets: np.ndarray,
+    schedule: Schedule,
+    *,
+    boxes: Boxes | None = None,
+) -> Tail:
+    lesson = Lesson(
+        bank=bank,
+        targets=targets,
+        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
+        schedule=schedule,
+        device=FLOAT32,
+        boxes=boxes,
+    )
+    everything = np.arange(len(targets))
+    return fit(tail, lesson, everything, weights=np.ones(len(targets)), seed=1, label="test")
+
+
 def test_the_bank_keeps_what_the_stem_says(tmp_path: Path) -> None:
     torch.manual_seed(1)
     stem = build("mobilenet_v2", 1).features[:4].train()
@@ -100,19 +120,7 @@ def test_a_few_steps_learn_bright_from_dark(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(32)
     bank, tail = bank_and_tail(squares, tmp_path)
     schedule = Schedule(epochs=10, head_epochs=0, batch=8, rate=2e-2, head_rate=2e-2, average=0.5)
-    rows = np.arange(32)
-    trained = fit(
-        tail,
-        bank,
-        targets,
-        rows,
-        schedule=schedule,
-        weights=np.ones(32),
-        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-        device=FLOAT32,
-        seed=1,
-        label="test",
-    )
+    trained = fitted(tail, bank, targets, schedule)
     scores = predict(trained, bank.clean)[:, 0].astype(np.float64)
     assert auc(scores, targets[:, 0] > 0.5) > 0.9
 
@@ -122,19 +130,11 @@ def test_norms_follow_the_images_until_they_are_folded(tmp_path: Path) -> None:
     bank, tail = bank_and_tail(squares, tmp_path)
     stages = torch.nn.Sequential(torch.nn.Conv2d(24, 8, 1), torch.nn.BatchNorm2d(8))
     tail = Tail(stages, tail.head)
-    trained = fit(
+    trained = fitted(
         tail,
         bank,
         targets,
-        np.arange(32),
-        schedule=Schedule(
-            epochs=12, head_epochs=2, batch=8, rate=2e-2, head_rate=2e-2, fold_norms=True
-        ),
-        weights=np.ones(32),
-        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-        device=FLOAT32,
-        seed=1,
-        label="test",
+        Schedule(epochs=12, head_epochs=2, batch=8, rate=2e-2, head_rate=2e-2, fold_norms=True),
     )
     assert trained.state_dict().keys() == tail.state_dict().keys()
     assert not torch.equal(trained.state_dict()["stages.0.weight"], stages[0].weight)
@@ -147,17 +147,8 @@ def test_norms_stay_where_the_head_alone_learns(tmp_path: Path) -> None:
     bank, tail = bank_and_tail(squares, tmp_path)
     stages = torch.nn.Sequential(torch.nn.Conv2d(24, 8, 1), torch.nn.BatchNorm2d(8))
     tail = Tail(stages, tail.head)
-    trained = fit(
-        tail,
-        bank,
-        targets,
-        np.arange(8),
-        schedule=Schedule(epochs=1, head_epochs=1, batch=8, fold_norms=True),
-        weights=np.ones(8),
-        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-        device=FLOAT32,
-        seed=1,
-        label="test",
+    trained = fitted(
+        tail, bank, targets, Schedule(epochs=1, head_epochs=1, batch=8, fold_norms=True)
     )
     assert torch.equal(trained.state_dict()["stages.0.weight"], stages[0].weight)
     assert not torch.equal(trained.state_dict()["stages.1.running_mean"], stages[1].running_mean)
@@ -170,12 +161,11 @@ def test_boxes_draw_the_evidence_into_them(tmp_path: Path) -> None:
     boxes = {row: [(0, (0.25, 0.25, 0.75, 0.75))] for row in range(0, 32, 2)}
 
     def outside(pointing: float) -> float:
-        trained = fit(
+        trained = fitted(
             tail,
             bank,
             targets,
-            rows,
-            schedule=Schedule(
+            Schedule(
                 epochs=60,
                 head_epochs=0,
                 batch=8,
@@ -184,12 +174,7 @@ def test_boxes_draw_the_evidence_into_them(tmp_path: Path) -> None:
                 average=0.5,
                 pointing=pointing,
             ),
-            weights=np.ones(32),
-            objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-            device=FLOAT32,
             boxes=boxes,
-            seed=1,
-            label="test",
         )
         copies = bank.train(rows, np.random.default_rng(2))
         with torch.inference_mode():
@@ -226,21 +211,7 @@ def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) ->
 def test_same_seed_gives_same_weights(tmp_path: Path) -> None:
     squares, targets = bright_and_dark(8)
     bank, tail = bank_and_tail(squares, tmp_path)
-    kept = [
-        fit(
-            tail,
-            bank,
-            targets,
-            np.arange(8),
-            schedule=Schedule(epochs=2, batch=4),
-            weights=np.ones(8),
-            objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-            device=FLOAT32,
-            seed=4,
-            label="test",
-        )
-        for _ in range(2)
-    ]
+    kept = [fitted(tail, bank, targets, Schedule(epochs=2, batch=4)) for _ in range(2)]
     torch.testing.assert_close(kept[0].head.weight, kept[1].head.weight, rtol=0, atol=1e-6)
 
 

@@ -18,7 +18,15 @@ from inference.training.losses import Objective, one_of, positive_weights, sigmo
 from inference.training.provenance import code_commit
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
-from inference.training.shipped.loop import Schedule, Tail, Wanted, as_given, fit, predict
+from inference.training.shipped.loop import (
+    Lesson,
+    Schedule,
+    Tail,
+    Wanted,
+    as_given,
+    fit,
+    predict,
+)
 from inference.training.shipped.pointing import Boxes
 from inference.training.whole import whole
 
@@ -162,17 +170,20 @@ class Fits:
         """Return the tail trained on `rows`, with weights taken from these rows alone."""
         weights = np.ones(len(self.targets))
         weights[rows] = balance(self.targets[rows], most=self.recipe.balance_most)
-        return fit(
-            self.tail,
-            self.bank(),
-            self.targets,
-            rows,
-            schedule=self.recipe.schedule,
-            weights=weights,
+        lesson = Lesson(
+            bank=self.bank(),
+            targets=self.targets,
             objective=objective_of(self.recipe, self.targets[rows]),
+            schedule=self.recipe.schedule,
             device=self.device,
             wanted=self.wanted,
             boxes=self.boxes,
+        )
+        return fit(
+            self.tail,
+            lesson,
+            rows,
+            weights=weights,
             seed=self.recipe.seed,
             label=f"{self.name}, {label}",
         )

@@ -77,18 +77,61 @@ class Tail(nn.Module):
         return torch.einsum("lc,nchw->nlhw", self.head.weight, features)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """What is learned from, and what counts as an error."""
+
+    bank: StemBank
+    """Where the inputs come from."""
+
+    targets: FloatArray
+    """Shape (N, L), NaN where unknown."""
+
+    objective: Objective
+    """The loss of logits (N, L) against targets (N, L)."""
+
+    schedule: Schedule
+    device: Device
+    """The arithmetic of the forward pass, on the CPU."""
+
+    wanted: Wanted = as_given
+    """What the targets of images become by the way they were disguised."""
+
+    boxes: Boxes | None = None
+    """Where a radiologist saw a label."""
+
+    def loss(
+        self,
+        learner: Tail,
+        drawn: NDArray[np.int64],
+        unlabelled: NDArray[np.int64],
+        random: np.random.Generator,
+    ) -> Tensor:
+        """Return the loss of copies of the rows `drawn`, and of some `unlabelled` ones."""
+        schedule = self.schedule
+        copies = self.bank.train(drawn, random)
+        with self.device.autocast():
+            features = learner.stages(copies.maps.to(memory_format=torch.channels_last))
+            logits = learner.answer(features)
+        aims = torch.from_numpy(self.wanted(self.targets[drawn], copies.changes))
+        loss = self.objective(logits.float(), aims)
+        if schedule.pointing and self.boxes:
+            evidence = learner.evidence(features.float())
+            loss = loss + schedule.pointing * missed(evidence, self.boxes, drawn, copies.moves)
+        if schedule.consistency and len(unlabelled):
+            some = random.choice(unlabelled, schedule.batch // 4)
+            loss = loss + schedule.consistency * disagreement(
+                learner, self.bank, some, random, self.device
+            )
+        return loss
+
+
 def fit(
     tail: Tail,
-    bank: StemBank,
-    targets: FloatArray,
+    lesson: Lesson,
     rows: NDArray[np.int64],
     *,
-    schedule: Schedule,
     weights: NDArray[np.float64],
-    objective: Objective,
-    device: Device,
-    wanted: Wanted = as_given,
-    boxes: Boxes | None = None,
     seed: int,
     label: str,
 ) -> Tail:
@@ -98,24 +141,11 @@ def fit(
     ----------
     tail : Tail
         Starting weights; left as it is.
-    bank : StemBank
-        Where the inputs come from.
-    targets : ndarray of float32, shape (N, L)
-        NaN where unknown.
+    lesson : Lesson
     rows : ndarray of int64
         The training rows; those without a single known target serve consistency alone.
-    schedule : Schedule
-        Epochs and rates.
     weights : ndarray of float64, shape (N,)
         How often each image is drawn, relative to the others.
-    objective : callable
-        The loss of logits (N, L) against targets (N, L).
-    device : Device
-        The arithmetic of the forward pass, on the CPU.
-    wanted : callable, optional
-        What the targets of images become by the way they were disguised.
-    boxes : Boxes, optional
-        Where a radiologist saw a label.
     seed : int
         Seed of drawing and dropout.
     label : str
@@ -123,48 +153,20 @@ def fit(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    unlabelled = rows[np.isnan(targets[rows]).all(axis=1)]
-    rows = rows[~np.isnan(targets[rows]).all(axis=1)]
-    learner = copy.deepcopy(tail)
-    averaged = copy.deepcopy(learner).eval()
-    optimiser = _optimiser(learner, schedule)
+    schedule = lesson.schedule
+    known = ~np.isnan(lesson.targets[rows]).all(axis=1)
+    rows, unlabelled = rows[known], rows[~known]
+    pupil = _Pupil(tail, schedule)
     batches = math.ceil(len(rows) / schedule.batch)
     share = weights[rows] / weights[rows].sum()
     started = time.monotonic()
-    begun, folded = 0, False
     for epoch in range(schedule.epochs):
         total = 0.0
-        if schedule.fold_norms and epoch == schedule.head_epochs:
-            fold(learner)
-            fold(averaged)
-            optimiser, begun, folded = _optimiser(learner, schedule), epoch, True
-        for network in (learner, averaged):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        learner.train()
-        for parameter in learner.stages.parameters():
-            parameter.requires_grad_(epoch >= schedule.head_epochs)
+        pupil.begin(epoch)
         for step in range(batches):
-            _set_rates(optimiser, schedule, epoch + step / batches, begun)
             drawn = random.choice(rows, schedule.batch, p=share)
-            copies = bank.train(drawn, random)
-            with device.autocast():
-                features = learner.stages(copies.maps.to(memory_format=torch.channels_last))
-                logits = learner.answer(features)
-            aims = torch.from_numpy(wanted(targets[drawn], copies.changes))
-            loss = objective(logits.float(), aims)
-            if schedule.pointing and boxes:
-                evidence = learner.evidence(features.float())
-                loss = loss + schedule.pointing * missed(evidence, boxes, drawn, copies.moves)
-            if schedule.consistency and len(unlabelled):
-                some = random.choice(unlabelled, schedule.batch // 4)
-                loss = loss + schedule.consistency * disagreement(
-                    learner, bank, some, random, device
-                )
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            done = epoch * batches + step
-            _average(averaged, learner, min(schedule.average, (1 + done) / (10 + done)))
+            loss = lesson.loss(pupil.learner, drawn, unlabelled, random)
+            pupil.learn(loss, epoch + step / batches)
             total += float(loss.detach())
         seconds = time.monotonic() - started
         print(
@@ -172,11 +174,50 @@ def fit(
             f"{seconds:.0f} s",
             flush=True,
         )
-    if not folded:
-        return averaged
-    learned = copy.deepcopy(tail).eval()
-    unfold(averaged, learned)
-    return learned
+    return pupil.result()
+
+
+class _Pupil:
+    """A copy of a tail that learns, and the running average of its weights."""
+
+    def __init__(self, tail: Tail, schedule: Schedule) -> None:
+        self._tail, self._schedule = tail, schedule
+        self.learner = copy.deepcopy(tail)
+        self._averaged = copy.deepcopy(tail).eval()
+        self._optimiser = _optimiser(self.learner, schedule)
+        self._begun = self._steps = 0
+        self._folded = False
+
+    def begin(self, epoch: int) -> None:
+        """Freeze, free or fold what `epoch` asks for."""
+        if self._schedule.fold_norms and epoch == self._schedule.head_epochs:
+            fold(self.learner)
+            fold(self._averaged)
+            self._optimiser, self._begun = _optimiser(self.learner, self._schedule), epoch
+            self._folded = True
+        for network in (self.learner, self._averaged):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner.train()
+        for parameter in self.learner.stages.parameters():
+            parameter.requires_grad_(epoch >= self._schedule.head_epochs)
+
+    def learn(self, loss: Tensor, epoch: float) -> None:
+        """Take one step down the `loss`."""
+        _set_rates(self._optimiser, self._schedule, epoch, self._begun)
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        decay = min(self._schedule.average, (1 + self._steps) / (10 + self._steps))
+        _average(self._averaged, self.learner, decay)
+        self._steps += 1
+
+    def result(self) -> Tail:
+        """Return the averaged weights, in the form of the tail."""
+        if not self._folded:
+            return self._averaged
+        learned = copy.deepcopy(self._tail).eval()
+        unfold(self._averaged, learned)
+        return learned
 
 
 def disagreement(
