@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from audit.errors import InvalidConfiguration
 from inference.runtime.memory import keep_freed_memory
@@ -27,6 +28,10 @@ class Device:
         """Return the context in which forward passes are computed."""
         lower = self.precision is not torch.float32
         return torch.autocast(self.name, self.precision if lower else None, enabled=lower)
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """Return a tensor (N, C, H, W) where it is computed on, channels last in memory."""
+        return tensor.to(self.name, memory_format=torch.channels_last)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return what keeps float16's small gradients from vanishing; idle otherwise."""

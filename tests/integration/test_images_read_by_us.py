@@ -75,7 +75,7 @@ def test_what_we_read_is_learned_from_and_in_no_fold(monkeypatch):
     nowhere = Path("nowhere")
     options = Options(
         data=data_dir(), out=nowhere, card=nowhere, size=32, epochs=1, variants=1,
-        members=members_of("mobilenet_v2:4"), seed=0, threads=1, version="0",
+        members=members_of("mobilenet_v2:4"), seed=0, threads=1, device="cpu", version="0",
     )  # fmt: skip
 
     material = gather(options)

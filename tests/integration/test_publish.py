@@ -34,7 +34,8 @@ def test_an_interrupted_publication_leaves_the_model_that_was_there(tmp_path, mo
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
     options = Options(
         data=data_dir(), out=out, card=tmp_path / "card.md", size=32, epochs=1, variants=1,
-        members=members_of("mobilenet_v3_small:4"), seed=0, threads=1, version="9.9.9",
+        members=members_of("mobilenet_v3_small:4"), seed=0, threads=1, device="cpu",
+        version="9.9.9",
     )  # fmt: skip
     monkeypatch.setattr(chest, "load_squares", undecoded)
     monkeypatch.chdir(tmp_path)

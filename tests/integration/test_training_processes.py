@@ -58,7 +58,8 @@ def plan(threads: int) -> Plan:
         keys=("odd",),
         options=Options(
             data=nowhere, out=nowhere, card=nowhere, size=32, epochs=1, variants=1,
-            members=members_of("small_cnn:0"), seed=3, threads=threads, version="0",
+            members=members_of("small_cnn:0"), seed=3, threads=threads, device="cpu",
+            version="0",
         ),
         recipe=Recipe(schedule=Schedule(epochs=1, head_epochs=0, batch=4)),
         augmentation=Augmentation(),

@@ -27,6 +27,19 @@ def test_members_are_named_with_what_they_keep(monkeypatch: pytest.MonkeyPatch) 
     assert members_of(",".join(map(str, options.members))) == options.members
 
 
+def test_a_processor_that_is_not_there_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train", "--device", "cuda"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        parse_options(
+            "x", model="x", members="resnet18:0", size=64, epochs=1, variants=1, version="0.0.1"
+        )
+    assert ended.value.code == 2
+    assert "there is no CUDA device" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ from inference.training.folds import balance, group_folds
 from inference.training.losses import one_of, positive_weights, sigmoid_loss
 from inference.training.samples import Squares
 from inference.training.shipped.bank import StemBank
-from inference.training.shipped.crossval import Fits, Recipe
+from inference.training.shipped.crossval import Fits, Recipe, objective_of
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
 from inference.training.shipped.loop import Lesson, Schedule, Tail, fit, predict
 from inference.training.shipped.pointing import Boxes, missed
@@ -74,6 +75,7 @@ def bank_of(stem: torch.nn.Module, squares: Squares, kept: Path) -> StemBank:
         seed=1,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        device=FLOAT32,
         kept=kept,
     )
 
@@ -183,6 +185,37 @@ def test_boxes_draw_the_evidence_into_them(tmp_path: Path) -> None:
 
     held, left_alone = outside(1.0), outside(0.0)
     assert held < left_alone / 2
+
+
+class Elsewhere(Device):
+    """A processor that keeps no numbers, but whose tensors do not go with those of the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__("meta", torch.float32)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+def test_everything_of_a_step_is_where_it_is_computed(tmp_path: Path) -> None:
+    device = Elsewhere()
+    squares, targets = bright_and_dark(8)
+    bank, tail = bank_and_tail(squares, tmp_path)
+    targets[7] = np.nan
+    boxes = {row: [(0, (0.25, 0.25, 0.75, 0.75))] for row in range(8)}
+    recipe = Recipe(schedule=Schedule(epochs=1, pointing=1.0, consistency=1.0), exclusive=1)
+    lesson = Lesson(
+        bank=bank,
+        targets=targets,
+        objective=objective_of(recipe, targets, device),
+        schedule=recipe.schedule,
+        device=device,
+        boxes=boxes,
+    )
+    learner = tail.to(device.name)
+    loss = lesson.loss(learner, np.arange(7), np.array([7]), np.random.default_rng(1))
+    loss.backward()
+    assert {each.grad.device.type for each in learner.parameters()} == {device.name}
 
 
 def test_a_stopped_cross_validation_goes_on_from_what_it_kept(tmp_path: Path) -> None:

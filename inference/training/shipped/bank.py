@@ -25,6 +25,7 @@ from inference.training.augment import (
     probe,
     to_network,
 )
+from inference.training.device import Device
 from inference.training.samples import Squares
 from inference.training.whole import whole
 
@@ -60,6 +61,8 @@ class StemBank:
         Seed of the changes.
     mean, std : tuple of float
         Normalisation of the network's input.
+    device : Device
+        Where the maps are computed.
     kept : Path
         Folder of the maps; those that an earlier run left there are taken.
     """
@@ -74,9 +77,11 @@ class StemBank:
         seed: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        device: Device,
         kept: Path,
     ) -> None:
-        self._stem = fuse(stem.eval())  # norms that never change, folded into convolutions
+        # Norms that never change are folded into convolutions.
+        self._device, self._stem = device, fuse(stem.eval()).to(device.name)
         self._mean, self._std = mean, std
         (self.clean,) = _kept(kept, ("clean",), lambda: (self.maps(squares.pixels),))
         (self.disguised,) = _kept(kept, ("disguised",), lambda: (self.maps(probe(squares)[0]),))
@@ -130,7 +135,7 @@ class StemBank:
     def _forward(self, pixels: NDArray[np.float32]) -> Tensor:
         inputs = to_network(pixels, mean=self._mean, std=self._std)
         with torch.inference_mode():
-            maps: Tensor = self._stem(inputs.to(memory_format=torch.channels_last)).half()
+            maps: Tensor = self._stem(self._device.put(inputs)).half().cpu()
         return maps
 
 

@@ -70,9 +70,9 @@ def run_folder(options: Mapping[str, Any]) -> Path:
     return folder
 
 
-def objective_of(recipe: Recipe, targets: FloatArray) -> Objective:
+def objective_of(recipe: Recipe, targets: FloatArray, device: Device) -> Objective:
     """Return the loss that a recipe describes for these training targets."""
-    weight = positive_weights(targets, most=recipe.positive_most)
+    weight = positive_weights(targets, most=recipe.positive_most).to(device.name)
     first = slice(0, recipe.exclusive)
 
     def objective(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class Fits:
         lesson = Lesson(
             bank=self.bank(),
             targets=self.targets,
-            objective=objective_of(self.recipe, self.targets[rows]),
+            objective=objective_of(self.recipe, self.targets[rows], self.device),
             schedule=self.recipe.schedule,
             device=self.device,
             wanted=self.wanted,

@@ -92,8 +92,6 @@ class Lesson:
 
     schedule: Schedule
     device: Device
-    """The arithmetic of the forward pass, on the CPU."""
-
     wanted: Wanted = as_given
     """What the targets of images become by the way they were disguised."""
 
@@ -111,10 +109,10 @@ class Lesson:
         schedule = self.schedule
         copies = self.bank.train(drawn, random)
         with self.device.autocast():
-            features = learner.stages(copies.maps.to(memory_format=torch.channels_last))
+            features = learner.stages(self.device.put(copies.maps))
             logits = learner.answer(features)
         aims = torch.from_numpy(self.wanted(self.targets[drawn], copies.changes))
-        loss = self.objective(logits.float(), aims)
+        loss = self.objective(logits.float(), aims.to(self.device.name))
         if schedule.pointing and self.boxes:
             evidence = learner.evidence(features.float())
             loss = loss + schedule.pointing * missed(evidence, self.boxes, drawn, copies.moves)
@@ -156,7 +154,7 @@ def fit(
     schedule = lesson.schedule
     known = ~np.isnan(lesson.targets[rows]).all(axis=1)
     rows, unlabelled = rows[known], rows[~known]
-    pupil = _Pupil(tail, schedule)
+    pupil = _Pupil(tail, schedule, lesson.device)
     batches = math.ceil(len(rows) / schedule.batch)
     share = weights[rows] / weights[rows].sum()
     started = time.monotonic()
@@ -180,11 +178,12 @@ def fit(
 class _Pupil:
     """A copy of a tail that learns, and the running average of its weights."""
 
-    def __init__(self, tail: Tail, schedule: Schedule) -> None:
+    def __init__(self, tail: Tail, schedule: Schedule, device: Device) -> None:
         self._tail, self._schedule = tail, schedule
-        self.learner = copy.deepcopy(tail)
-        self._averaged = copy.deepcopy(tail).eval()
+        self.learner = copy.deepcopy(tail).to(device.name)
+        self._averaged = copy.deepcopy(self.learner).eval()
         self._optimiser = _optimiser(self.learner, schedule)
+        self._scaler = device.scaler()
         self._begun = self._steps = 0
         self._folded = False
 
@@ -205,8 +204,9 @@ class _Pupil:
         """Take one step down the `loss`."""
         _set_rates(self._optimiser, self._schedule, epoch, self._begun)
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
         decay = min(self._schedule.average, (1 + self._steps) / (10 + self._steps))
         _average(self._averaged, self.learner, decay)
         self._steps += 1
@@ -215,7 +215,7 @@ class _Pupil:
         """Return the averaged weights, in the form of the tail."""
         if not self._folded:
             return self._averaged
-        learned = copy.deepcopy(self._tail).eval()
+        learned = copy.deepcopy(self._tail).to(self.learner.head.weight.device).eval()
         unfold(self._averaged, learned)
         return learned
 
@@ -232,20 +232,21 @@ def disagreement(
     The second copy's are what the first is held to (Sajjadi et al., 2016; Laine and Aila,
     2017).
     """
-    one, other = (bank.train(rows, random).maps for _ in range(2))
+    one, other = (device.put(bank.train(rows, random).maps) for _ in range(2))
     with device.autocast():
-        found = learner(one.to(memory_format=torch.channels_last))
+        found = learner(one)
         with torch.no_grad():
-            aim = learner(other.to(memory_format=torch.channels_last))
+            aim = learner(other)
     return functional.mse_loss(torch.sigmoid(found.float()), torch.sigmoid(aim.float()))
 
 
 def predict(tail: Tail, maps: Tensor, *, batch: int = 128) -> FloatArray:
-    """Return logits (N, L) of stem maps (N, C, h, w)."""
+    """Return logits (N, L) of stem maps (N, C, h, w), computed where the tail is."""
     tail.eval()
+    device = Device(tail.head.weight.device.type, torch.float32)
     with torch.inference_mode():
         parts = [
-            tail(maps[start : start + batch].float().to(memory_format=torch.channels_last))
+            tail(device.put(maps[start : start + batch].float())).cpu()
             for start in range(0, len(maps), batch)
         ]
     logits: FloatArray = torch.cat(parts).numpy()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
+from audit.errors import InvalidConfiguration
 from inference.architectures import ARCHITECTURES, BESIDE, build
 from inference.training.backbones import BACKBONES
+from inference.training.device import choose_device
 
 DEFAULT_DATA = "../shared/data"
 
@@ -48,6 +50,7 @@ class Options:
     members: tuple[Member, ...]
     seed: int
     threads: int
+    device: str
     version: str
 
     @property
@@ -87,8 +90,18 @@ def parse_options(
     parser.add_argument(
         "--threads", type=int, default=2, help="threads; as many fits are made at once (default 2)"
     )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the fits are made; auto takes CUDA where there is one",
+    )
     parser.add_argument("--version", default=version, help="version written to model.yaml")
     options = Options(**vars(parser.parse_args()))
+    try:
+        choose_device(options.device, "auto")
+    except InvalidConfiguration as error:
+        parser.error(str(error))
     torch.set_num_threads(options.threads)
     return options
 

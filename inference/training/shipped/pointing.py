@@ -51,7 +51,7 @@ def missed(
         return evidence.new_zeros(())
     places, labels = (list(side) for side in zip(*visible, strict=True))
     where = functional.log_softmax(evidence[places, labels].flatten(1), dim=1)
-    masks = torch.stack(list(visible.values())).flatten(1).clamp_min(_LEAST)
+    masks = torch.stack(list(visible.values())).flatten(1).clamp_min(_LEAST).to(evidence.device)
     return -torch.logsumexp(where + masks.log(), dim=1).mean()
 
 

@@ -25,7 +25,7 @@ from inference.architectures import PooledClassifier, averaged, build
 from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
 from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, pretrained
-from inference.training.device import choose_device
+from inference.training.device import Device, choose_device
 from inference.training.samples import FloatArray, Sample, Squares, list_sha256
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe, run_folder
@@ -207,7 +207,8 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
     recipe = replace(plan.recipe, seed=seed)
-    told = _told(plan, member, recipe)
+    device = choose_device(options.device, "auto")
+    told = _told(plan, member, recipe, device)
     of_bank = {key: told[key] for key in _OF_BANK}
 
     @functools.cache
@@ -220,6 +221,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
             seed=seed,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
+            device=device,
             kept=BANKS / _digest(of_bank),
         )
 
@@ -231,7 +233,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
         folds=material.folds,
         recipe=recipe,
         kept=run_folder(told),
-        device=choose_device("cpu", "auto"),
+        device=device,
         wanted=plan.wanted,
         boxes=_boxes(plan, member),
     )
@@ -247,7 +249,7 @@ def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, An
     return {
         "command": command_line(program, plan.options),
         "seed": plan.options.seed,
-        "precision": choose_device("cpu", "auto").precision_name,
+        "precision": choose_device(plan.options.device, "auto").precision_name,
         "date": datetime.now(tz=UTC).date().isoformat(),
         "members": [
             {
@@ -316,8 +318,8 @@ def _code_of(modules: tuple[str, ...]) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def _told(plan: Plan, member: Member, recipe: Recipe) -> dict[str, Any]:
-    """Return what makes two runs the same: data, options and the code that makes the numbers.
+def _told(plan: Plan, member: Member, recipe: Recipe, device: Device) -> dict[str, Any]:
+    """Return what makes two runs the same: data, options, processor and the code of the numbers.
 
     Where they write and the threads do not count.
     """
@@ -338,6 +340,7 @@ def _told(plan: Plan, member: Member, recipe: Recipe) -> dict[str, Any]:
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
         "boxes": _boxes(plan, member),
         "recipe": asdict(recipe),
+        "device": [device.name, device.precision_name],
         "augmentation": asdict(plan.augmentation),
     }
     decoded: dict[str, Any] = json.loads(json.dumps(told))
