@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.databases import (
     database,
@@ -20,6 +21,10 @@ from tests.databases import (
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads would wait in line
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How fast the machine is decides no test of a property.
+settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("node")
 
 # A node under test logs where a node logs, so that what a command prints is its own.
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

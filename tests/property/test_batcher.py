@@ -45,7 +45,7 @@ class GatedRuntime(SumRuntime):
         return super().run(batch)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     values=st.lists(st.integers(-3, 50), min_size=1, max_size=25),
     batch_size=st.integers(1, 6),

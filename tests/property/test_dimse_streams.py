@@ -44,7 +44,6 @@ pdus = st.lists(st.lists(pdvs, min_size=1, max_size=4), min_size=1, max_size=4)
 
 
 @given(sent=pdus, cuts=st.lists(st.integers(1, 97), min_size=1, max_size=5))
-@settings(deadline=None)
 def test_the_network_may_cut_a_stream_anywhere(sent, cuts):
     stream = b"".join(pdu(P_DATA, b"".join(pdv(*one) for one in values)) for values in sent)
 
@@ -191,7 +190,8 @@ def mutated(stream: bytes, edits) -> bytes:
 
 @given(st.binary(max_size=400))
 @settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_bytes_end_an_association_cleanly(node, content):
     _survives(node, content)
@@ -199,7 +199,8 @@ def test_any_bytes_end_an_association_cleanly(node, content):
 
 @given(st.binary(max_size=400))
 @settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_any_bytes_after_the_request_end_an_association_cleanly(node, content):
     _survives(node, associate_rq() + content)
@@ -207,7 +208,8 @@ def test_any_bytes_after_the_request_end_an_association_cleanly(node, content):
 
 @given(st.lists(changes, min_size=1, max_size=4))
 @settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_a_damaged_stream_ends_an_association_cleanly(node, edits):
     _survives(node, mutated(_VALID, edits))
@@ -215,7 +217,8 @@ def test_a_damaged_stream_ends_an_association_cleanly(node, edits):
 
 @given(st.integers(_ASSOCIATED, len(_VALID) - len(RELEASE_RQ) - 1))
 @settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_a_stream_cut_anywhere_stores_nothing_and_leaves_nothing(node, length):
     _, reception, _ = node

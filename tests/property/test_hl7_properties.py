@@ -81,7 +81,7 @@ def taken(body: bytes) -> bytes:
     return acknowledgement(message or head_of(body), application="NODE", at=NOW, problem=problem)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400) | messages | damaged())
 def test_a_message_is_read_or_refused_and_always_answered(body: bytes) -> None:
     answer = taken(body)
@@ -92,7 +92,7 @@ def test_a_message_is_read_or_refused_and_always_answered(body: bytes) -> None:
     assert b"\rMSA|A" in answer
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60), st.sampled_from(["ascii", "utf-8", "latin-1", "iso2022_jp_ext"]))
 def test_undoing_escapes_never_fails_and_never_grows(text: str, codec: str) -> None:
     assert len(unescape(text, r"|^~\&", codec)) <= len(text)

@@ -15,8 +15,7 @@ HEADER_BYTES = len(GOOD) - 64 * 64 * 2
 
 @settings(
     max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     flips=st.lists(

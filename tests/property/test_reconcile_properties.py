@@ -65,7 +65,7 @@ def least_cost(candidates: list[Candidate], orders: list[str], without: object =
 
 
 @given(problems())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_other_assignment_is_more_probable(problem: tuple[list[Candidate], list[str]]) -> None:
     candidates, orders = problem
     found = assign(candidates, orders, OPTIONS)
@@ -75,7 +75,7 @@ def test_no_other_assignment_is_more_probable(problem: tuple[list[Candidate], li
 
 
 @given(problems())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_margin_is_the_distance_to_the_best_that_does_without_the_move(
     problem: tuple[list[Candidate], list[str]],
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_margin_is_the_distance_to_the_best_that_does_without_the_move(
 
 
 @given(problems(), st.randoms())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_images_and_orders_changes_nothing(
     problem: tuple[list[Candidate], list[str]], random: object
 ) -> None:
@@ -123,7 +123,7 @@ def filings(draw: st.DrawFn, *, right: bool) -> tuple[list, list]:
 
 
 @given(filings(right=True))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nothing_is_proposed_when_everything_matches(filing: tuple[list, list]) -> None:
     accessions, images = filing
     result = reconcile(accessions, images, TABLE)
@@ -132,7 +132,7 @@ def test_nothing_is_proposed_when_everything_matches(filing: tuple[list, list]) 
 
 
 @given(filings(right=False), st.randoms())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_reconciliation_does_not_depend_on_the_order_of_what_it_is_given(
     filing: tuple[list, list], random: object
 ) -> None:
@@ -144,7 +144,7 @@ def test_a_reconciliation_does_not_depend_on_the_order_of_what_it_is_given(
 
 
 @given(filings(right=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_an_image_that_matches_never_moves_and_every_move_goes_elsewhere(
     filing: tuple[list, list],
 ) -> None:

@@ -38,7 +38,7 @@ def _as_read(keyword: str, text: str) -> RawDataElement:
     return RawDataElement(tag, dictionary_VR(keyword), len(value), value, 0, False, True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     identity=st.fixed_dictionaries({}, optional=dict.fromkeys(IDENTITY, PRINTABLE)),
     descriptive=st.fixed_dictionaries({}, optional=dict.fromkeys(DESCRIPTIVE, PRINTABLE | DATES)),

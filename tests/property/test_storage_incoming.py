@@ -73,7 +73,7 @@ def with_bytes(keyword: str, value: bytes, vr: str = "LO") -> Dataset:
     return header
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     keyword=st.sampled_from(TEXTS),
     value=st.binary(max_size=400),

@@ -104,7 +104,7 @@ elements = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(elements, st.binary(max_size=80), min_size=1))
 def test_no_item_however_broken_raises(values: dict[str, bytes]) -> None:
     item = Dataset()
