@@ -82,7 +82,7 @@ def _member(member: dict[str, Any]) -> str:
     return (
         f"{member['network']}; what it started from had learned from "
         f"{member['learned_before']}; first {member['frozen_stages']} stages frozen; "
-        f"code `{member['commit']}`"
+        f"seed {member['seed']}; code `{member['commit']}`"
     )
 
 

@@ -150,7 +150,7 @@ def main() -> None:
         size=224,
         epochs=6,
         variants=6,
-        version="0.5.1",
+        version="0.6.0",
     )
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)

@@ -53,7 +53,8 @@ _CODE_OF_FITS = (
 
 BANKS = Path(".work/banks")
 _OF_BANK = (
-    "pixels", "copies", "size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed"
+    "pixels", "copies", "size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed",
+    "device",
 )  # fmt: skip
 """What makes the maps of two runs the same."""
 
@@ -246,19 +247,24 @@ def _boxes(plan: Plan, member: Member) -> Boxes:
 
 def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, Any]:
     """Return the manifest's ``training`` section."""
+    device = choose_device(plan.options.device, "auto")
     return {
         "command": command_line(program, plan.options),
         "seed": plan.options.seed,
-        "precision": choose_device(plan.options.device, "auto").precision_name,
+        "device": device.name,
+        "precision": device.precision_name,
         "date": datetime.now(tz=UTC).date().isoformat(),
         "members": [
             {
                 "network": member.backbone,
                 "learned_before": member.learned_before,
                 "frozen_stages": member.frozen,
+                "seed": plan.options.seed + place,
                 "commit": commit,
             }
-            for member, commit in zip(plan.options.members, trained.commits, strict=True)
+            for place, (member, commit) in enumerate(
+                zip(plan.options.members, trained.commits, strict=True)
+            )
         ],
         "recipe": asdict(plan.recipe),
     }
