@@ -9,13 +9,14 @@ images. ``--densenet`` adds a DenseNet-121 with random weights, for scale.
 """
 
 import argparse
+import copy
 import json
 import logging
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -152,8 +153,11 @@ def measure(networks: Sequence[Network], *, rounds: int, threads: int) -> list[R
     """Return a row for each recipe, the naive one first."""
     torch.set_num_threads(threads)
     images = displays()
+    learning = [  # a runtime takes gradients from the network that it is given
+        replace(each, network=copy.deepcopy(each.network).requires_grad_()) for each in networks
+    ]
     made = _runtimes(networks, threads)
-    recipes: dict[str, Callable[[], None]] = {NAIVE: partial(naive, networks, images)}
+    recipes: dict[str, Callable[[], None]] = {NAIVE: partial(naive, learning, images)}
     for name, run_by in made.items():
         for size in (1, BATCH):
             recipes[f"{name}, batch {size}"] = partial(ours, networks, run_by, images, size)
