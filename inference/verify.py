@@ -8,8 +8,8 @@ The rule, on the network's calibrated probabilities and each label's operating p
 * the network says the image is none of its business (a label of role ``not_ours`` is
   present): uncertain;
 * nothing was ordered that the table knows: not declared;
-* a region that fulfils the order is present, or is the most probable region and not
-  absent: match;
+* a region that fulfils the order is present, or is the most probable region, of probability
+  `LEAST_LIKELY` at least and not absent: match;
 * every region that fulfils the order is absent, and some other region is present:
   mismatch;
 * anything else, such as an order that no network here can check: uncertain.
@@ -39,6 +39,12 @@ __all__ = [
     "judge",
     "judge_seen",
 ]
+
+LEAST_LIKELY = 0.1
+"""Below this the most probable region is no answer: something is always the most probable.
+
+What is called a match so, of images filed rightly and wrongly, is in the model's card.
+"""
 
 _SOURCE_NAMES = {
     ExpectationSource.WORKLIST: "worklist",
@@ -172,7 +178,8 @@ def _compared(ordered: Sequence[str], seen: Seen, regions: RegionMap) -> tuple[V
     known = {r.region for r in seen.ranked}
     each = [regions.showing(r) & known if r in regions.regions else frozenset() for r in ordered]
     fulfilling = frozenset[str]().union(*each)
-    top = {r.region for r in seen.ranked if r.probability == seen.ranked[0].probability}
+    likely = max([LEAST_LIKELY, *(r.probability for r in seen.ranked[:1])])
+    top = {r.region for r in seen.ranked if r.probability >= likely}
     if fulfilling & seen.present or (fulfilling & top) - seen.absent:
         return Verdict.MATCH, "Match."
     if not all(each) or not fulfilling:

@@ -24,8 +24,10 @@ def test_calibrating_the_shipped_model_again_changes_nothing():
         assert new.temperature == pytest.approx(old.temperature, abs=2e-3)
         assert new.bias == pytest.approx(old.bias, abs=2e-3)
         assert new.operating_point == old.operating_point
-    for section in ("cross_validation", "verdict"):
+    for section in ("cross_validation", "verdict", "not_ours"):
         assert list(again.metrics[section]) == list(manifest.metrics[section])
+    assert again.metrics["members"] == manifest.metrics["members"]
+    assert again.metrics["disguised"] == manifest.metrics["disguised"]
     top1 = "top1_in_label_set"
     for source in ("unifesp", "limbs"):
         new, old = (m.metrics["cross_validation"][source] for m in (again, manifest))

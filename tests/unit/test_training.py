@@ -389,12 +389,23 @@ def test_share_interval_stays_inside_zero_and_one() -> None:
 def test_verdict_rule_on_single_images() -> None:
     pair = Thresholds(present_at=0.5, absent_below=0.1)
     trials = Trials(
-        probabilities=np.array([[0.9, 0.0], [0.9, 0.05], [0.9, 0.3], [0.9, 0.05], [0.4, 0.05]]),
-        not_ours=np.array([False, False, False, True, False]),
-        expected=np.array([0, 1, 1, 1, 1]),
+        probabilities=np.array(
+            [
+                [0.9, 0.0],
+                [0.9, 0.05],
+                [0.9, 0.3],
+                [0.9, 0.05],
+                [0.4, 0.05],
+                [0.2, 0.0],
+                [0.09, 0.0],
+                [0.9, 0.0],
+            ]
+        ),
+        not_ours=np.array([False, False, False, True, False, False, False, True]),
+        expected=np.array([0, 1, 1, 1, 1, 0, 0, 0]),
     )
-    assert mismatches(trials, pair).tolist() == [False, True, False, False, False]
-    assert matches(trials, pair).tolist() == [True, False, False, False, False]
+    assert np.flatnonzero(mismatches(trials, pair)).tolist() == [1]
+    assert np.flatnonzero(matches(trials, pair)).tolist() == [0, 5]
 
 
 def test_chosen_thresholds_keep_the_false_flags_below_the_limit() -> None:

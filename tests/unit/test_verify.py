@@ -204,6 +204,17 @@ def test_the_sentence_tells_what_was_ordered_seen_and_concluded():
     assert [(seen.region, seen.probability) for seen in found.seen] == [("ANKLE", 0.97)]
 
 
+@pytest.mark.parametrize(("knee", "wanted"), [(0.03, Verdict.UNCERTAIN), (0.1, Verdict.MATCH)])
+def test_what_is_hardly_likely_is_no_match_for_being_the_most_probable(knee, wanted):
+    low = OperatingPoint(present_at=0.5, absent_below=0.005)
+    labels = [label.model_copy(update={"operating_point": low}) for label in LABELS]
+
+    found = judge(ordered("KNEE"), prediction(Knee=knee), labels, TABLE)
+
+    assert found.verdict is wanted
+    assert found.reason.startswith("Ordered: knee (Study Description). Seen: nothing clearly, ")
+
+
 @pytest.mark.parametrize(
     ("expected", "probabilities", "wanted"),
     [

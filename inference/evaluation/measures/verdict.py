@@ -1,9 +1,10 @@
 """The body part verdict over many images at once, and thresholds chosen for it.
 
 The rule of the running node: *match* when any expected region reaches its ``present_at`` or
-is the region with the highest probability; *mismatch* when every expected region lies below
-``absent_below``, some other region reaches ``present_at``, and ``NotOurs`` is not present;
-*uncertain* otherwise. Here every image has one expected region.
+is the region with the highest probability, `LEAST_LIKELY` at least; *mismatch* when every
+expected region lies below ``absent_below`` and some other region reaches ``present_at``;
+*uncertain* otherwise, and wherever ``NotOurs`` is present. Here every image has one expected
+region.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.evaluation.measures.metrics import share_interval
+from inference.verify import LEAST_LIKELY
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -60,9 +62,8 @@ def matches(trials: Trials, thresholds: Thresholds) -> BoolArray:
     """Return which trials the rule calls a match."""
     rows = np.arange(len(trials.expected))
     expected = trials.probabilities[rows, trials.expected]
-    found: BoolArray = (expected >= thresholds.present_at) | (
-        expected >= trials.probabilities.max(axis=1)
-    )
+    top = np.maximum(trials.probabilities.max(axis=1), LEAST_LIKELY)
+    found: BoolArray = (expected >= np.minimum(thresholds.present_at, top)) & ~trials.not_ours
     return found
 
 

@@ -68,7 +68,10 @@ def _facts(manifest: ModelManifest) -> str:
         ("Storage", f"matrices as float16: probabilities differ by {changed} at most{by}"),
         *(("Member", _member(member)) for member in training["members"]),
         ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
-        ("Made again by", " then ".join(f"`{command}`" for command in _commands(training))),
+        (
+            "Made again by, with the code named above",
+            " then ".join(f"`{command}`" for command in _commands(training)),
+        ),
         ("Licence", manifest.licence),
     ]
     return table(("", ""), rows)

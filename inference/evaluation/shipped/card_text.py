@@ -23,7 +23,10 @@ LIMITS = {
             "small public sets with labels that no radiologist checked.",
             "- 722 of the training images were read by us, after a hint of version 0.4.0 "
             "(docs/decisions/0020). They are scored nowhere, but the hint may carry a little of "
-            "what is scored into training.",
+            "what is scored into training, and whose images they are is not known: some may be of "
+            "patients who are scored.",
+            "- Photographs and other pictures that are no radiographs are not always called none "
+            "of ours; those that are not mostly get no region of any likelihood.",
             "- Clavicle, forearm, lower leg, sinus, skull (beyond lateral cephalograms) and thigh "
             "have few images: their numbers above are rough, and errors there are likely.",
             "- Neighbouring regions (hand and wrist, thoracic and lumbar spine, hip and pelvis) "

@@ -231,19 +231,38 @@ def auxiliary_points(
 ) -> dict[str, OperatingPoint]:
     """Return the operating points of NotOurs, Inverted, Turned and FrontalChest.
 
-    The first three are present where at most 0.5 % of images that are not so reach;
-    FrontalChest where at most 1 % of frontal chests fall short; none below one half.
+    Inverted and Turned are present where at most 0.5 % of images that are not so reach,
+    FrontalChest where at most 1 % of frontal chests fall short; none of them below one half.
     """
 
     def of(key: str, quantile: float, highest: float, *, present: bool) -> OperatingPoint:
         column = BODYPART_KEYS.index(key)
         rows = (targets[:, column] >= 0.5) if present else (targets[:, column] < 0.5)
         found = float(np.quantile(probabilities[rows, column], quantile))
-        at = round(min(highest, max(0.5, found)), 4)
-        return OperatingPoint(present_at=at, absent_below=at / 2)
+        return _point(min(highest, max(0.5, found)))
 
-    rare = {key: of(key, 0.995, 0.95, present=False) for key in (NOT_OURS, INVERTED, TURNED)}
-    return {**rare, FRONTAL_CHEST: of(FRONTAL_CHEST, 0.01, 0.9, present=True)}
+    return {
+        NOT_OURS: not_ours_point(probabilities, targets),
+        **{key: of(key, 0.995, 0.95, present=False) for key in (INVERTED, TURNED)},
+        FRONTAL_CHEST: of(FRONTAL_CHEST, 0.01, 0.9, present=True),
+    }
+
+
+def not_ours_point(probabilities: NDArray[np.float64], targets: FloatArray) -> OperatingPoint:
+    """Return the operating point of NotOurs: at most one in a thousand of our images reaches it.
+
+    It may lie far below one half. What is none of ours is more various than what we have of it,
+    so less of it than of the training images gets a high probability; a doubt is enough not to
+    name a region.
+    """
+    column = BODYPART_KEYS.index(NOT_OURS)
+    ours = targets[:, column] < 0.5
+    return _point(float(np.quantile(probabilities[ours, column], 0.999)))
+
+
+def _point(at: float) -> OperatingPoint:
+    present_at = round(at, 4)
+    return OperatingPoint(present_at=present_at, absent_below=present_at / 2)
 
 
 def with_disguised(

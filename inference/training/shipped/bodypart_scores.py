@@ -39,6 +39,7 @@ def measured(
             **plain(cross_validation(probabilities, targets, samples, pair)),
         },
         "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
+        "not_ours": plain(not_ours_section(probabilities, targets, samples, points)),
         "frontal_gate": plain(gate_section(probabilities, targets, points)),
     }
 
@@ -118,8 +119,36 @@ def verdict_section(
         "present_at": pair.present_at,
         "absent_below": pair.absent_below,
         "chosen_on_all": verdict_rates(correct, wrong, pair),
+        "as_labelled": verdict_rates(
+            *filing_trials(probabilities, targets, samples, strange, as_labelled=True), pair
+        ),
         "left_out": left_out,
     }
+
+
+def not_ours_section(
+    probabilities: NDArray[np.float64],
+    targets: FloatArray,
+    samples: list[Sample],
+    points: dict[str, OperatingPoint],
+) -> dict[str, Any]:
+    """Return what is called none of ours, by source: of images that are not, and that are."""
+    column = BODYPART_KEYS.index(NOT_OURS)
+    at = points[NOT_OURS].present_at
+    called = probabilities[:, column] >= at
+    sources = np.array([sample.source for sample in samples])
+    strange = targets[:, column] >= 0.5
+
+    def by_kind(rows: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+        return {
+            str(name): {
+                "images": int((rows & (sources == name)).sum()),
+                "called": int((rows & (sources == name) & called).sum()),
+            }
+            for name in np.unique(sources[rows])
+        }
+
+    return {"present_at": at, "not_ours": by_kind(strange), "ours": by_kind(~strange)}
 
 
 def passes_gates(

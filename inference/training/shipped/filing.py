@@ -18,6 +18,7 @@ def filing_trials(
     samples: list[Sample],
     not_ours_at: float,
     *,
+    as_labelled: bool = False,
     seed: int = 11,
 ) -> tuple[Trials, Trials]:
     """Return correctly filed images and swapped ones.
@@ -28,7 +29,7 @@ def filing_trials(
         Calibrated, out of fold, in the order of `BODYPART_KEYS`.
     targets : ndarray of float32, shape (N, L)
         As labelled; NaN where unknown: neither a correct nor a wrong order. Labels known to
-        be wrong are put right (`looked_at`).
+        be wrong are put right (`looked_at`), unless `as_labelled`.
     samples : list of Sample
         The images.
     not_ours_at : float
@@ -39,7 +40,8 @@ def filing_trials(
     used = np.array([s.source in SOURCES for s in samples])
     used &= np.nan_to_num(targets[:, BODYPART_KEYS.index(NOT_OURS)]) < 0.5
     count = BODYPART_KEYS.index(OTHERS)
-    regions = put_right(targets, samples)[used, :count]
+    known = targets if as_labelled else put_right(targets, samples)
+    regions = known[used, :count]
     truth = np.nan_to_num(regions) >= 0.5
     possible = truth | np.isnan(regions)
     scores = probabilities[used, :count]

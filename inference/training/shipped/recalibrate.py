@@ -3,12 +3,14 @@
 ``python -m inference.training.shipped.recalibrate --version X.Y.Z`` reads the out-of-fold logits
 that the training kept and writes manifest and card again: probabilities, thresholds and what is
 measured with them. Weights, *FrontalChest*, *Inverted* and *Turned* stay, and with them the gates
-of the chest model. What needs logits that are not kept (of each member, of disguised copies) is
-left out; what float16 storage changes stays as the training measured it, by its own calibration.
+of the chest model. Where probabilities change, what needs logits that are not kept (of each
+member, of disguised copies) is left out; what float16 storage changes stays as the training
+measured it, by its own calibration.
 """
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,14 @@ from inference.evaluation.loaded import load_model
 from inference.evaluation.measures.verdict import choose_thresholds
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.heldout import bodypart_held_out
-from inference.manifest import VERSION, ModelManifest, OperatingPoint, read_manifest
+from inference.manifest import VERSION, Label, ModelManifest, OperatingPoint, read_manifest
 from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
 from inference.training.export import plain, write_manifest
 from inference.training.samples import FloatArray, target_matrix
 from inference.training.shipped.bodypart import (
     ALIKE,
-    auxiliary_points,
     bodypart_labels,
+    not_ours_point,
     training_list,
 )
 from inference.training.shipped.bodypart_scores import measured
@@ -84,25 +86,29 @@ def recalibrated(manifest: ModelManifest, kept: OutOfFold, data: Path) -> ModelM
 
     calibration = calibration_of(np.ones(len(samples), dtype=bool))
     probabilities = calibrated_apart(kept.logits, folds, calibration_of)
-    points = {
-        **auxiliary_points(probabilities, targets),
-        **_points_that_stay(manifest),
-    }
+    points = {**_points(manifest), NOT_OURS: not_ours_point(probabilities, targets)}
     trials = filing_trials(probabilities, targets, samples, points[NOT_OURS].present_at)
     pair = choose_thresholds(*trials)
-    stale = {"members", "disguised"}
-    metrics: dict[str, Any] = {k: v for k, v in manifest.metrics.items() if k not in stale}
-    noticed = {k: v for k, v in manifest.metrics["disguised"].items() if k != "regions"}
-    return manifest.model_copy(
-        update={
-            "labels": bodypart_labels(calibration, pair, points),
-            "metrics": {
-                **metrics,
-                **measured(probabilities, targets, samples, points, pair),
-                "disguised": noticed,
-            },
-        }
+    labels = bodypart_labels(calibration, pair, points)
+    metrics = manifest.metrics
+    if _probabilities_differ(labels, manifest.labels):
+        metrics = _without_what_is_stale(metrics)
+    measures = measured(probabilities, targets, samples, points, pair)
+    return manifest.model_copy(update={"labels": labels, "metrics": {**metrics, **measures}})
+
+
+def _probabilities_differ(labels: Sequence[Label], before: Sequence[Label]) -> bool:
+    """Return whether any output is calibrated in another way than before."""
+    return any(
+        not np.allclose((one.temperature, one.bias), (other.temperature, other.bias), atol=2e-3)
+        for one, other in zip(labels, before, strict=True)
     )
+
+
+def _without_what_is_stale(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics but for those that need logits which are not kept."""
+    noticed = {k: v for k, v in metrics["disguised"].items() if k != "regions"}
+    return {**{k: v for k, v in metrics.items() if k != "members"}, "disguised": noticed}
 
 
 def regions_calibrated(
@@ -117,7 +123,7 @@ def regions_calibrated(
     )
 
 
-def _points_that_stay(manifest: ModelManifest) -> dict[str, OperatingPoint]:
+def _points(manifest: ModelManifest) -> dict[str, OperatingPoint]:
     points = {label.key: label.operating_point for label in manifest.labels[ALIKE:]}
     return {key: point for key, point in points.items() if point is not None}
 
