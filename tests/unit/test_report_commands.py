@@ -227,6 +227,19 @@ def test_a_stored_model_is_asked_by_the_names_of_its_labels(tmp_path: Path) -> N
     assert stated_thresholds(model, said) == pytest.approx([0.5, 0.5])
 
 
+def test_a_class_is_found_by_the_region_that_it_and_an_output_name(tmp_path: Path) -> None:
+    labels = [
+        {"key": key, "role": "region", "operating_point": {"present_at": at, "absent_below": 0.1}}
+        for key, at in (("Foot", 0.5), ("CervicalSpine", 0.25))
+    ]
+    model = load_model(model_folder(tmp_path, labels=labels, head_bias=[3.0, -3.0]))
+    data = asked_set(TaskKind.MULTI_LABEL, "Cervical Spine", "Feet", "Knee and Feet")
+    said = ask(model, data, data.samples, blank_squares)
+    assert said.classes == ("Cervical Spine", "Feet")
+    assert said.probabilities[0, 0] < 0.5 < said.probabilities[0, 1]
+    assert stated_thresholds(model, said) == pytest.approx([0.25, 0.5])
+
+
 def test_a_binary_set_asks_for_its_positive_class_only(tmp_path: Path) -> None:
     model = load_model(model_folder(tmp_path, head_bias=[3.0, -3.0]))
     data = asked_set(TaskKind.BINARY, "healthy", "effusion")

@@ -41,6 +41,9 @@ class Evaluation:
     name: str
     kind: TaskKind
     classes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Classes of the data that the model has no output for."""
+
     split: str
     images: int
     patients: int
@@ -71,6 +74,7 @@ def evaluate(
     fixed: NDArray[np.float64] | None = None,
     history: History | None = None,
     split: str = "test",
+    left_out: tuple[str, ...] = (),
     most_failures: int = 24,
     rounds: int = ROUNDS,
     seed: int = 0,
@@ -89,6 +93,8 @@ def evaluate(
         Columns of the training's ``history.csv``.
     split : str
         What to measure on; `EVERY_SPLIT` for all.
+    left_out : tuple of str
+        Classes of the data that the model has no output for.
     most_failures : int
         Length of the gallery.
     rounds, seed : int
@@ -117,6 +123,7 @@ def evaluate(
         name=predictions.name,
         kind=predictions.kind,
         classes=predictions.classes,
+        left_out=left_out,
         split=split,
         images=len(counted),
         patients=len(set(counted.groups)),

@@ -100,4 +100,9 @@ def measure_model(
 
     reporter.line(f"asking {model.manifest.name} about {len(samples)} images")
     said = ask(model, images, samples, squares)
-    return evaluate(said, fixed=stated_thresholds(model, said), split=split, **asked), images.root
+    left_out = tuple(name for name in images.classes if name not in said.classes)
+    if left_out:
+        reporter.line(f"left out, for {said.name} has no output for them: {', '.join(left_out)}")
+    at = stated_thresholds(model, said)
+    found = evaluate(said, fixed=at, split=split, left_out=left_out, **asked)
+    return found, images.root

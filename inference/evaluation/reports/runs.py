@@ -2,8 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from audit.errors import InvalidConfiguration
 from inference.evaluation.loaded import Loaded
 from inference.evaluation.measures.predictions import Predictions, probabilities_of
 from inference.evaluation.reports.evaluate import History
+from inference.manifest import Label
+from inference.regions import load_regions
 from inference.training.dataset import DataSet, TaskKind
 from inference.training.samples import Sample, Squares, target_matrix
 
@@ -59,7 +62,8 @@ def ask(
 ) -> Predictions:
     """Return what a stored model says of labelled images.
 
-    Classes that the model has no output for are left out of a multi-label set.
+    A class is looked for by its name among the model's outputs, then by the body region that
+    both name. Classes that the model has no output for are left out of a multi-label set.
 
     Parameters
     ----------
@@ -77,14 +81,15 @@ def ask(
     InvalidConfiguration
         When the model lacks an output that the set needs.
     """
-    keys = [label.key for label in model.manifest.labels]
-    classes = _shared_classes(data, keys)
+    outputs = _outputs(data, model.manifest.labels)
     said = model.probabilities(model.logits(load(samples).pixels))
     if data.kind is TaskKind.BINARY:
-        positive = said[:, keys.index(classes[1])]
+        classes = data.classes
+        positive = said[:, outputs[classes[1]]]
         probabilities = np.stack([1 - positive, positive], axis=1)
     else:
-        probabilities = said[:, [keys.index(name) for name in classes]]
+        classes = tuple(outputs)
+        probabilities = said[:, list(outputs.values())]
     return Predictions(
         name=model.manifest.name,
         kind=data.kind,
@@ -100,29 +105,53 @@ def ask(
 
 def stated_thresholds(model: Loaded, predictions: Predictions) -> FloatArray | None:
     """Return the thresholds (L,) of the manifest, None unless each measured class has one."""
-    points = {label.key: label.operating_point for label in model.manifest.labels}
+    labels = model.manifest.labels
     at = np.full(len(predictions.classes), 0.5)
     for column in predictions.measured:
-        point = points.get(predictions.classes[column])
+        output = _output_of(predictions.classes[column], labels)
+        point = None if output is None else labels[output].operating_point
         if point is None:
             return None
         at[column] = point.present_at
     return at
 
 
-def _shared_classes(data: DataSet, keys: list[str]) -> tuple[str, ...]:
+def _outputs(data: DataSet, labels: Sequence[Label]) -> dict[str, int]:
+    """Return the column of each class that the model has an output for, in the data's order."""
+    found = {name: _output_of(name, labels) for name in data.classes}
+    outputs = {name: column for name, column in found.items() if column is not None}
     if data.kind is TaskKind.MULTI_LABEL:
-        shared = tuple(name for name in data.classes if name in keys)
-        missing = not shared
+        enough = bool(outputs)
     else:
-        shared = data.classes
-        needed = shared[1:] if data.kind is TaskKind.BINARY else shared
-        missing = any(name not in keys for name in needed)
-    if missing:
+        needed = data.classes[1:] if data.kind is TaskKind.BINARY else data.classes
+        enough = set(needed) <= set(outputs)
+    if not enough:
+        keys = ", ".join(label.key for label in labels)
         raise InvalidConfiguration(
-            [f"the model has no output for the classes of the data; its labels: {', '.join(keys)}"]
+            [f"the model has no output for the classes of the data; its labels: {keys}"]
         )
-    return shared
+    return outputs
+
+
+def _output_of(name: str, labels: Sequence[Label]) -> int | None:
+    keys = [label.key for label in labels]
+    if name in keys:
+        return keys.index(name)
+    table = _table()
+    named = table.regions_in_text(name).regions
+    if len(named) != 1:
+        return None
+    return next(
+        (
+            column
+            for column, label in enumerate(labels)
+            if label.role == "region" and table.region_of_label(label.key) == named[0]
+        ),
+        None,
+    )
+
+
+_table = cache(load_regions)
 
 
 def _read(file: Path) -> Predictions:
