@@ -1,41 +1,46 @@
 """Random changes to letterboxed squares that must not change the answer."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from inference.preprocess import network_input
 from inference.training.samples import Squares
 
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Bounds are checked where a task file is read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """How far an image may be changed; fractions are of the square's side or of images."""
 
-    rotate_degrees: float = 12.0
-    zoom: tuple[float, float] = (0.9, 1.15)
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 12.0
+    zoom: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.9, 1.15)
     """Factor on the size of the anatomy; above 1 crops."""
 
-    shift: float = 0.06
-    shear_degrees: float = 0.0
+    shift: Share = 0.06
+    shear_degrees: Annotated[float, Field(ge=0, lt=90)] = 0.0
     """How far a square may lean to either side."""
 
-    mirror: float = 0.5
-    quarter_turns: float = 0.0
+    mirror: Share = 0.5
+    quarter_turns: Share = 0.0
     """Share of images turned by 90, 180 or 270 degrees."""
 
-    invert: float = 0.0
+    invert: Share = 0.0
     """Share of images with inverted greys: the photometric interpretation sometimes lies."""
 
-    blur: float = 0.0
+    blur: Share = 0.0
     """Share of batches reduced and enlarged again, so that blur gives no source away."""
 
-    contrast: float = 0.25
-    noise: float = 0.03
+    contrast: Share = 0.25
+    noise: Share = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)

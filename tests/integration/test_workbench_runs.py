@@ -106,6 +106,22 @@ def test_a_run_folder_holds_task_history_predictions_and_model(pneumonia):
         assert any((folder / "tensorboard").iterdir())
 
 
+def test_a_run_that_cannot_start_does_not_hold_the_folder_against_the_next(tmp_path):
+    data = pneumonia_folder(tmp_path / "data")
+    wrong = options(tmp_path, data, weights=tmp_path / "nowhere", baselines=())
+    with pytest.raises(InvalidConfiguration, match="--weights"):
+        Run(read_task("pneumonia", SMALL | {"pretrained": True}), wrong, QUIET).finish()
+    too_many = read_task("pneumonia", SMALL | {"frozen_stages": 99})
+    with pytest.raises(InvalidConfiguration, match="small_cnn has no more than"):
+        Run(too_many, options(tmp_path, data, baselines=()), QUIET).finish()
+
+    result = Run(
+        read_task("pneumonia", SMALL), options(tmp_path, data, baselines=()), QUIET
+    ).finish()
+
+    assert result["task"] == "pneumonia"
+
+
 @pytest.mark.parametrize("name", ["", "-hog-svm", "-small-cnn"])
 def test_predictions_hold_validation_and_test_with_their_patients(pneumonia, name):
     given, _ = pneumonia

@@ -142,6 +142,38 @@ def test_a_folder_that_is_no_class_is_refused_or_left_out(tmp_path):
     assert len(data.samples) == 18
 
 
+def test_a_folder_s_letters_may_be_larger_or_smaller_than_the_class_s(tmp_path):
+    for name in ("Normal", "pneumonia"):
+        for index in range(9):
+            draw(tmp_path / name / f"{index}.png")
+
+    data = read_form("folder", tmp_path, classes=["NORMAL", "PNEUMONIA"])
+
+    assert data.classes == ("NORMAL", "PNEUMONIA")
+    assert {s.path.parts[0]: s.targets["PNEUMONIA"] for s in data.samples} == {
+        "Normal": 0.0,
+        "pneumonia": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it has no line"),
+        (
+            "name,labels\na.png,Mass\n",
+            "no column that names the image .*columns: name, labels",
+        ),
+        ("file;labels\na.png;Mass\n", "with commas.* its columns: file;labels"),
+        ("file,labels\na.png,No Finding\n", "no line has a label"),
+    ],
+)
+def test_a_table_that_names_no_image_or_no_class_is_refused(tmp_path, text, said):
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UnusableData, match=said):
+        read_form("csv", tmp_path, kind="multi_label")
+
+
 def test_too_few_patients_for_every_split_is_an_error_that_says_so(tmp_path):
     draw(tmp_path / "a" / "1.png")
     draw(tmp_path / "b" / "1.png")

@@ -226,6 +226,19 @@ def test_the_head_learns_alone_first_and_frozen_stages_never(tmp_path):
     assert stages == {"2", "3", "4", "5", "6"}
 
 
+def test_no_stage_from_chance_stays_as_it_is(tmp_path):
+    made = trainer(tmp_path, task(epochs=1, head_epochs=1, frozen_stages=2), pretrained=False)
+    before = {name: value.clone() for name, value in weights(made).items()}
+
+    made.run()
+
+    changed = {
+        name for name, value in weights(made).items() if not torch.equal(value, before[name])
+    }
+    stages = {name.split(".")[1] for name in changed if name.startswith("features")}
+    assert stages == {"0", "1", "2", "3", "4", "5", "6"}
+
+
 def test_half_precision_learns_too(tmp_path):
     made = trainer(tmp_path, task(epochs=5), device=Device("cpu", torch.bfloat16))
 

@@ -22,21 +22,35 @@ def read_folder(layout: FolderLayout, data: Path, name: str) -> DataSet:
     folders = list(_class_folders(root))
     written = sorted({folder.name for _, folder in folders})
     classes = layout.classes or tuple(written)
-    others = [w for w in written if w not in classes]
+    class_of = {name: _class_of(name, classes) for name in written}
+    others = [name for name, own in class_of.items() if own is None]
     if others and layout.other_classes == "refuse":
-        raise UnusableData([f"{layout.path}: folder {o!r} is none of the classes" for o in others])
+        raise UnusableData(
+            [
+                f"{layout.path}: folder {other!r} is none of the classes ({', '.join(classes)})"
+                for other in others
+            ]
+        )
     if len(classes) < 2:
         raise UnusableData([f"{layout.path}: fewer than two folders of classes"])
     kind = layout.kind or (TaskKind.BINARY if len(classes) == 2 else TaskKind.MULTI_CLASS)
     if kind is TaskKind.BINARY and len(classes) != 2:
         raise UnusableData([f"{layout.path}: a binary task has two classes, not {len(classes)}"])
     found = [
-        Found(_sample(path, root, classes, layout, name), split)
+        Found(_sample(path, root, {key: float(key == own) for key in classes}, layout, name), split)
         for split, folder in folders
-        if folder.name in classes
+        if (own := class_of[folder.name]) is not None
         for path in image_files(folder)
     ]
     return DataSet(name=name, kind=kind, classes=classes, samples=settled(found, layout), root=root)
+
+
+def _class_of(folder: str, classes: tuple[str, ...]) -> str | None:
+    """Return the class that a folder's name says: written so, else the only one but for case."""
+    if folder in classes:
+        return folder
+    alike = [key for key in classes if key.casefold() == folder.casefold()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _class_folders(root: Path) -> Iterator[tuple[Split | None, Path]]:
@@ -56,13 +70,12 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _sample(
-    path: Path, root: Path, classes: tuple[str, ...], layout: FolderLayout, name: str
+    path: Path, root: Path, targets: dict[str, float], layout: FolderLayout, name: str
 ) -> Sample:
     within = path.relative_to(root)
-    own = within.parts[1 if split_named(within.parts[0]) else 0]
     sample = Sample(
         path=within,
-        targets={key: float(key == own) for key in classes},
+        targets=targets,
         group=f"f-{within}",
         source=name,
     )

@@ -56,7 +56,7 @@ class _Common(BaseModel):
     test_share: Share = 0.15
     """Shares of the patients, used where the data set brings no such split itself."""
 
-    seed: int = SEED
+    seed: Annotated[int, Field(ge=0)] = SEED
     """Of the split."""
 
     leaks: Literal["refuse", "drop", "keep"] = "refuse"

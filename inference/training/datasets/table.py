@@ -95,7 +95,13 @@ def _load(layout: TableLayout | UnifespLayout, root: Path) -> _Table:
         if names in written
     }
     if "file" not in columns:
-        raise UnusableData([f"{layout.table}: no line, or no column that names the image"])
+        found = f"its columns: {', '.join(map(str, rows[0]))}" if rows else "it has no line"
+        raise UnusableData(
+            [
+                f"{layout.table}: no column that names the image (a table with commas, and one of "
+                f"{', '.join(_COLUMNS['file'])}); {found}"
+            ]
+        )
     classes = layout.classes or _named_classes(layout, rows, columns)
     if layout.kind is TaskKind.BINARY and len(classes) != 2:
         raise UnusableData([f"{layout.table}: a binary task has two classes, not {len(classes)}"])
@@ -111,7 +117,9 @@ def _named_classes(
         raise UnusableData([f"{layout.table}: no column of labels; the layout must name classes"])
     texts = {row[columns["labels"]] or "" for row in rows}
     found = {part.strip() for text in texts for part in text.split(layout.separator)}
-    return tuple(sorted(found - {"", layout.nothing}))
+    if not (named := found - {"", layout.nothing}):
+        raise UnusableData([f"{layout.table}: no line has a label; the layout must name classes"])
+    return tuple(sorted(named))
 
 
 def _found(table: _Table, row: dict[str, str], root: Path, finder: Finder, name: str) -> Found:

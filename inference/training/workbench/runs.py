@@ -111,9 +111,9 @@ class Run:
 
     def finish(self) -> dict[str, Any]:
         """Train what is not trained yet, write the run folder, return its summary."""
+        begun = self._start()
         folder = self._folder()
         commit = _held(folder)["commit"]  # of the code that began the run
-        begun = self._start()
         self._told(begun)
         history = History(folder / "history.csv", self._reporter, folder / "tensorboard")
         best = self._train(self._task, begun, folder, history)
@@ -181,7 +181,13 @@ class Run:
     def _start(self) -> Start:
         folders = [self._options.data / "weights", Path(DEFAULT_DATA) / "weights"]
         outputs = len(output_classes(self._data.kind, self._data.classes))
-        return start(self._task, outputs, self._options.weights, folders)
+        begun = start(self._task, outputs, self._options.weights, folders)
+        stages = len(begun.network.features)
+        if self._task.frozen_stages > stages:
+            raise InvalidConfiguration(
+                [f"frozen_stages: {self._task.network} has no more than {stages} stages"]
+            )
+        return begun
 
     def _told(self, begun: Start) -> None:
         counts = ", ".join(f"{len(self._data.part(s))} {s}" for s in SPLITS)
@@ -190,6 +196,8 @@ class Run:
             f"{self._task.network} on {self._device.name} in {self._device.precision_name}, "
             f"starting weights: {begun.told}"
         )
+        if self._task.frozen_stages and not begun.pretrained:
+            self._reporter.line("no stage stays frozen: what is in it is from chance")
 
     def _train(self, task: TrainingTask, begun: Start, folder: Path, history: History) -> int:
         trainer = Trainer(
@@ -260,7 +268,6 @@ class Run:
         changes = {
             "network": "small_cnn",
             "pretrained": False,
-            "frozen_stages": 0,
             "optimiser": Optimiser(rate=2e-3, head_rate=2e-3),
         }
         task = self._task.model_copy(update=changes)

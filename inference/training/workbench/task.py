@@ -95,7 +95,7 @@ class TrainingTask(_Section):
     """Begin with the features of a trained backbone, where its weights are at hand."""
 
     frozen_stages: Annotated[int, Field(ge=0)] = 0
-    """Leading feature stages that never learn."""
+    """Leading feature stages that never learn, where the features are trained ones."""
 
     size: Annotated[int, Field(ge=32, le=1024)] = 224
     """Side of the network's square input, in pixels."""
@@ -117,7 +117,7 @@ class TrainingTask(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the forward pass; weights stay float32. `auto` takes the fastest that is safe."""
 
-    seed: int = SEED
+    seed: Annotated[int, Field(ge=0)] = SEED
 
     @model_validator(mode="before")
     @classmethod
@@ -136,6 +136,8 @@ class TrainingTask(_Section):
             raise ValueError("cross_entropy is for multi_class tasks; take bce or focal")
         if self.kind is TaskKind.BINARY and len(self.classes) not in (0, 2):
             raise ValueError("a binary task has two classes: negative, positive")
+        if self.augmentation.zoom[0] > self.augmentation.zoom[1]:
+            raise ValueError("augmentation.zoom: the smaller factor comes first")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ")
         return self

@@ -89,7 +89,8 @@ class Trainer:
     network : PooledClassifier
         Starting weights; trained in place.
     pretrained : bool
-        Whether the features are worth keeping while the head learns first.
+        Whether the features are worth keeping: while the head learns first, and in the stages
+        that the task freezes. Features from chance all learn, and at once.
     train, val : Part
         What is learned from, and what decides when to stop.
     folder : Path
@@ -119,6 +120,7 @@ class Trainer:
         self._identity, self._device, self._reporter = identity, device, reporter
         self._history = history
         self._head_epochs = task.head_epochs if pretrained else 0
+        self._frozen = task.frozen_stages if pretrained else 0
         self._network = _moved(network, device)
         self._average: AveragedModel = AveragedModel(
             self._network, multi_avg_fn=self._averaged, use_buffers=True
@@ -262,10 +264,10 @@ class Trainer:
         self._reporter.line(f"goes on after epoch {reached.epoch} of {self._task.epochs}")
 
     def _made_optimiser(self) -> torch.optim.Optimizer:
-        options, frozen = self._task.optimiser, self._task.frozen_stages
+        options = self._task.optimiser
         groups = [
             {
-                "params": list(self._network.features[frozen:].parameters()),
+                "params": list(self._network.features[self._frozen :].parameters()),
                 "peak": options.rate,
             },
             {"params": list(self._network.head.parameters()), "peak": options.head_rate},
@@ -286,7 +288,7 @@ class Trainer:
         self._network.train()
         learns = epoch >= self._head_epochs
         for index, stage in enumerate(self._network.features):
-            opened = learns and index >= self._task.frozen_stages
+            opened = learns and index >= self._frozen
             stage.train(opened).requires_grad_(opened)
 
     def _averaged(self, averaged: Tensors, new: Tensors, count: Tensor | int) -> None:
