@@ -41,7 +41,7 @@ models: install          ## retrain both shipped models from the real images (re
 
 models-ablation: install ## what helps the chest model: one change at a time, cross-validated
 	$(BIN)/pip install --quiet --editable '.[train]'
-	$(BIN)/python -m inference.training.shipped.ablation --data $(XRAY_DATA) --variants 2
+	$(BIN)/python -m inference.training.shipped.ablation --data $(XRAY_DATA)
 
 bench: install           ## images received a second, beside Orthanc and DCMTK, and time to report
 	$(BIN)/python -m tests.bench.bench_receive

@@ -124,8 +124,9 @@ def _show(found: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         return
     for row in rows:
         Console().print(_table(row), "")
-    wrote = "explain.html and " if arguments.html else ""
-    print(f"pictures, {wrote}explain.json are in {arguments.out}")
+    wrote = ["pictures"] if rows else []
+    wrote += ["explain.html"] if arguments.html else []
+    print(f"in {arguments.out}: {', '.join([*wrote, 'explain.json'])}")
 
 
 def _table(row: dict[str, Any]) -> Table:
