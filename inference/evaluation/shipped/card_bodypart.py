@@ -68,11 +68,13 @@ def _members(manifest: ModelManifest) -> list[str]:
         return []
     told = zip(manifest.training["members"], manifest.metrics["members"], strict=True)
     alone = [(member["network"], *_alone(scores)) for member, scores in told]
+    simpler = [(other["name"], *_alone(other)) for other in manifest.metrics.get("baselines", ())]
     return [
-        "What the members are worth alone, cross-validation:",
+        "What the members are worth alone, and what simpler methods reach on the same folds, "
+        "cross-validation:",
         table(
-            ("Network", "UNIFESP, top-1", "Macro F1", "Limbs, top-1"),
-            [*alone, ("together", *_alone(manifest.metrics["cross_validation"]))],
+            ("Method", "UNIFESP, top-1", "Macro F1", "Limbs, top-1"),
+            [*alone, ("together", *_alone(manifest.metrics["cross_validation"])), *simpler],
         ),
     ]
 

@@ -82,10 +82,15 @@ def _how_well(manifest: ModelManifest) -> list[str]:
              "AUC cross-validation", "Average precision", "Reported"),
             [_score(label, metrics) for label in manifest.labels],
         ),
-        "What the members are worth alone, mean AUC:",
+        "What the members are worth alone, and what simpler methods reach that learned from the "
+        "same images, mean AUC:",
         table(
-            ("Network", "Unseen", "Held out", "Cross-validation"),
-            [*_members(manifest), ("together", *_means(unseen, held, cross))],
+            ("Method", "Unseen", "Held out", "Cross-validation"),
+            [
+                *_members(manifest),
+                ("together", *_means(unseen, held, cross)),
+                *(_alone(other["name"], other) for other in metrics.get("baselines", ())),
+            ],
         ),
         "Not reported (kept in the audit):" if reasons else "Every finding is reported.",
         "\n".join(reasons),
@@ -94,11 +99,15 @@ def _how_well(manifest: ModelManifest) -> list[str]:
 
 def _members(manifest: ModelManifest) -> list[tuple[str, ...]]:
     return [
-        (told["network"], *(three(score[k]) for k in ("unseen", "held_out", "cross_validation")))
+        _alone(told["network"], score)
         for told, score in zip(
             manifest.training["members"], manifest.metrics["members"], strict=True
         )
     ]
+
+
+def _alone(name: str, score: dict[str, float]) -> tuple[str, ...]:
+    return (name, *(three(score[key]) for key in ("unseen", "held_out", "cross_validation")))
 
 
 def _means(*parts: dict[str, Any]) -> tuple[str, ...]:

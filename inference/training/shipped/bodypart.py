@@ -133,6 +133,12 @@ def main() -> None:
         variants=8,
         version="0.6.0",
     )
+    plan = bodypart_plan(options)
+    publish(plan, train(plan))
+
+
+def bodypart_plan(options: Options) -> Plan:
+    """Return what the shipped model is trained on and how, by the command line's options."""
     material = gather(options)
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
     recipe = Recipe(
@@ -140,7 +146,7 @@ def main() -> None:
         exclusive=ALIKE,
         seed=options.seed,
     )
-    plan = Plan(
+    return Plan(
         material=material,
         keys=BODYPART_KEYS,
         options=options,
@@ -148,7 +154,6 @@ def main() -> None:
         augmentation=AUGMENTATION,
         wanted=disguised_targets,
     )
-    publish(plan, train(plan))
 
 
 def publish(plan: Plan, trained: Trained) -> None:

@@ -152,16 +152,21 @@ def main() -> None:
         variants=6,
         version="0.6.0",
     )
+    plan = chest_plan(options)
+    publish(plan, train(plan))
+
+
+def chest_plan(options: Options) -> Plan:
+    """Return what the shipped model is trained on and how, by the command line's options."""
     material = gather(options, Mix())
     print(f"{len(material.samples)} images, {len(material.held_out)} held out", flush=True)
-    plan = Plan(
+    return Plan(
         material=material,
         keys=FINDING_KEYS,
         options=options,
         recipe=chest_recipe(options),
         augmentation=AUGMENTATION,
     )
-    publish(plan, train(plan))
 
 
 def chest_recipe(options: Options) -> Recipe:

@@ -1,0 +1,188 @@
+"""What simpler methods reach on the same folds: ``python -m inference.training.shipped.baselines``.
+
+Histograms of oriented gradients with a linear SVM per output, and a small CNN from scratch by the
+model's own recipe, on smaller squares. The scores are written into the model's manifest and card,
+so that these say what the deep network adds.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.evaluation.shipped.card import write_card
+from inference.evaluation.shipped.heldout import mean_auc, several_findings
+from inference.manifest import read_manifest
+from inference.training.augment import to_network
+from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.export import plain, write_manifest
+from inference.training.folds import NO_FOLD
+from inference.training.samples import FloatArray, Squares, load_squares, target_matrix
+from inference.training.shipped.bodypart import bodypart_plan, calibrated_alone
+from inference.training.shipped.bodypart_scores import by_source
+from inference.training.shipped.chest import chest_plan
+from inference.training.shipped.labels import FINDING_KEYS
+from inference.training.shipped.options import DEFAULT_DATA, Member, Options
+from inference.training.shipped.run import Plan, train
+from inference.training.shipped.sources_chest import chest_samples
+from inference.training.workbench.baselines import hog_features, svm_logits
+from inference.training.workbench.progress import Reporter
+from inference.types import Task
+
+SIZE = 96
+RATE = 2e-3
+"""Of all weights of the small CNN: none of them has learned anything before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A way to answer as the model does."""
+
+    name: str
+    out_of_fold: Callable[[Plan], FloatArray]
+    """Logits (N, L) of the plan's images, each without the images of its fold."""
+
+    of_others: Callable[[Plan, Squares], FloatArray]
+    """Logits (M, L) of further images, from all of the plan's."""
+
+
+def svm_out_of_fold(plan: Plan) -> FloatArray:
+    """Return what linear SVMs on histograms of oriented gradients say."""
+    material = plan.material
+    features = hog_features(material.squares, Reporter())
+    logits = np.full(material.targets.shape, np.nan, dtype=np.float32)
+    for fold in range(int(material.folds.max()) + 1):
+        own = material.folds == fold
+        (logits[own],) = svm_logits(
+            features[~own], material.targets[~own], [features[own]], seed=plan.options.seed
+        )
+    return logits
+
+
+def svm_of_others(plan: Plan, squares: Squares) -> FloatArray:
+    """Return what such machines say of further images."""
+    learned, others = (hog_features(s, Reporter()) for s in (plan.material.squares, squares))
+    (logits,) = svm_logits(learned, plan.material.targets, [others], seed=plan.options.seed)
+    return logits
+
+
+def network_out_of_fold(plan: Plan) -> FloatArray:
+    """Return what the plan's network says; its fits are kept."""
+    return train(plan).logits
+
+
+def network_of_others(plan: Plan, squares: Squares) -> FloatArray:
+    """Return what it says of further images."""
+    network = train(plan).network
+    pixels = squares.pixels.astype(np.float32) / 255
+    inputs = to_network(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    with torch.inference_mode():
+        logits: FloatArray = network(inputs)[0].numpy()
+    return logits
+
+
+METHODS = (
+    Method(
+        name="HOG + linear SVM",
+        out_of_fold=svm_out_of_fold,
+        of_others=svm_of_others,
+    ),
+    Method(
+        name=f"small CNN from scratch, {SIZE} px",
+        out_of_fold=network_out_of_fold,
+        of_others=network_of_others,
+    ),
+)
+
+
+def main() -> None:
+    """Train the simpler methods, score them, write manifest and card again."""
+    parser = argparse.ArgumentParser(prog="python -m inference.training.shipped.baselines")
+    parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA), help="the images")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a shipped model")
+    parser.add_argument("--card", type=Path, help="default: docs/models/NAME.md")
+    told = parser.parse_args()
+    manifest = read_manifest(told.model)
+    card = told.card or Path("docs/models") / f"{manifest.name}.md"
+    options = Options(
+        data=told.data,
+        out=told.model,
+        card=card,
+        size=SIZE,
+        epochs=8,
+        variants=4,
+        members=(Member("small_cnn", 0),),
+        seed=manifest.training["seed"],
+        threads=2,
+        device="auto",
+        version=manifest.version,
+    )
+    score = {Task.BODY_PART: bodypart_baselines, Task.CHEST_FINDINGS: chest_baselines}
+    found = score[manifest.task](options)
+    metrics = {**manifest.metrics, "baselines": plain(found)}
+    write_manifest(told.model, manifest.model_copy(update={"metrics": metrics}))
+    write_card(told.model, card)
+
+
+def bodypart_baselines(options: Options) -> list[dict[str, Any]]:
+    """Return the region scores of each method in cross-validation."""
+    plan = from_chance(bodypart_plan(options))
+    material = plan.material
+    scored = material.folds != NO_FOLD
+    samples = [s for s, use in zip(material.samples, scored, strict=True) if use]
+    targets, folds = material.targets[scored], material.folds[scored]
+    found = []
+    for method in METHODS:
+        probabilities = calibrated_alone(method.out_of_fold(plan)[scored], targets, folds)
+        found.append({"name": method.name, **by_source(probabilities, targets, samples)})
+    return found
+
+
+def chest_baselines(options: Options) -> list[dict[str, Any]]:
+    """Return the mean AUC of each method in cross-validation and on held-out images."""
+    plan = from_chance(chest_plan(options))
+    samples = {sample.path: sample for sample in chest_samples(options.data)}
+    own = np.array([sample.source == "nih" for sample in plan.material.samples])
+    rows = [samples[s.path] for s, use in zip(plan.material.samples, own, strict=True) if use]
+    held = [sample for sample in samples.values() if sample.held_out]
+    squares, unseen = load_squares(options.data, held, size=SIZE), several_findings(held)
+    truth, shown = _truth(rows), _truth(held)
+    found = []
+    for method in METHODS:
+        inside = method.out_of_fold(plan)[own].astype(np.float64)
+        others = method.of_others(plan, squares).astype(np.float64)
+        found.append(
+            {
+                "name": method.name,
+                "cross_validation": mean_auc(inside, truth),
+                "held_out": mean_auc(others, shown),
+                "unseen": mean_auc(others[unseen], shown[unseen]),
+            }
+        )
+    return found
+
+
+def from_chance(plan: Plan) -> Plan:
+    """Return the plan for a network that has learned nothing before, and without boxes."""
+    schedule = replace(
+        plan.recipe.schedule,
+        rate=RATE,
+        head_rate=RATE,
+        head_epochs=0,
+        fold_norms=False,
+        pointing=0.0,
+    )
+    return replace(plan, recipe=replace(plan.recipe, schedule=schedule))
+
+
+def _truth(samples: list[Any]) -> NDArray[np.bool_]:
+    return target_matrix(samples, FINDING_KEYS) >= 0.5
+
+
+if __name__ == "__main__":
+    main()
