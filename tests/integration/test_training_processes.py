@@ -17,7 +17,7 @@ import torch
 
 from inference.training.augment import Augmentation
 from inference.training.samples import Sample
-from inference.training.shipped import run
+from inference.training.shipped import baselines, run
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, members_of
@@ -194,3 +194,34 @@ def test_a_fit_does_not_outlive_a_training_that_was_killed(tmp_path):
         assert int(training.stdout.readline()) != training.pid
         training.send_signal(signal.SIGKILL)
         assert training.communicate(timeout=60)[0] == b""
+
+
+def test_a_simpler_method_answers_each_fold_without_it():
+    asked = plan(1)
+    folds = asked.material.folds
+    of_fold = (folds[:, None] == np.arange(FOLDS)).astype(np.float32)
+    told = replace(asked, material=replace(asked.material, targets=of_fold))
+
+    logits = baselines.svm_out_of_fold(told)
+
+    assert np.isfinite(logits).all()
+    for fold in range(FOLDS):  # who never saw it present can only say that it is absent
+        assert (logits[folds == fold, fold] == -1).all()
+        assert len(np.unique(logits[folds == fold])) > FOLDS
+    seen = baselines.svm_of_others(told, told.material.squares)
+    assert (seen.argmax(axis=1) == folds).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_a_small_network_learns_from_chance_by_the_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = plan(1)
+    boxed = replace(asked.recipe, schedule=replace(asked.recipe.schedule, head_epochs=1))
+    told = baselines.from_chance(replace(asked, recipe=boxed))
+    assert told.recipe.schedule.head_epochs == 0
+
+    logits = baselines.network_out_of_fold(told)
+    others = baselines.network_of_others(told, told.material.squares)
+
+    assert logits.shape == others.shape == told.material.targets.shape
+    assert np.isfinite(logits).all()

@@ -79,7 +79,7 @@ def network_out_of_fold(plan: Plan) -> FloatArray:
 def network_of_others(plan: Plan, squares: Squares) -> FloatArray:
     """Return what it says of further images."""
     network = train(plan).network
-    pixels = squares.pixels.astype(np.float32) / 255
+    pixels = squares.pixels.astype(np.float32) / np.float32(255)
     inputs = to_network(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     with torch.inference_mode():
         logits: FloatArray = network(inputs)[0].numpy()
