@@ -2,12 +2,15 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit.errors import InvalidConfiguration
 from inference.runtime.memory import keep_freed_memory
+
+Placed = TypeVar("Placed", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,12 @@ class Device:
     def put(self, tensor: Tensor) -> Tensor:
         """Return a tensor (N, C, H, W) where it is computed on, channels last in memory."""
         return tensor.to(self.name, memory_format=torch.channels_last)
+
+    def place(self, network: Placed) -> Placed:
+        """Bring a network there, channels last in memory, and return it."""
+        network.to(self.name)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in no stub
+        return network
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return what keeps float16's small gradients from vanishing; idle otherwise."""

@@ -182,6 +182,23 @@ def test_a_set_of_test_images_alone_is_explored_and_measured_on(
     assert "images, train" in capsys.readouterr().out
 
 
+def test_classes_that_the_model_has_no_output_for_are_told(
+    class_folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(class_folders)
+    images = sorted(Path("set/test").rglob("*.png"))[:4]
+    lines = [
+        f"{p.relative_to('set')},{k}" for p, k in zip(images, 2 * ("mass", "nail"), strict=True)
+    ]
+    Path("set/labels.csv").write_text("\n".join(["file,labels", *lines]) + "\n")
+    told = ["--model", str(model_folder(Path("models"))), "--layout", "csv", "--data", "set"]
+    told += ["--split", "all", "--rounds", "5", "--out", "page.html", "--json", "found.json"]
+    assert main(["evaluate", *told]) == 0
+    assert "left out, for test-findings has no output for them: nail" in capsys.readouterr().err
+    assert json.loads(Path("found.json").read_text())["left_out"] == ["nail"]
+    assert "Left out, for the model has no output for them: nail." in Path("page.html").read_text()
+
+
 def test_a_folder_of_classes_without_images_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

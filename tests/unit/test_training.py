@@ -31,7 +31,7 @@ from inference.evaluation.measures.verdict import (
 )
 from inference.evaluation.shipped.card import render_card
 from inference.evaluation.shipped.check import as_stated, differences, recompute
-from inference.manifest import read_manifest
+from inference.manifest import OperatingPoint, read_manifest
 from inference.preprocess import network_input
 from inference.training.augment import Augmentation, Disguise, augment, probe, to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
@@ -39,8 +39,9 @@ from inference.training.device import Device
 from inference.training.export import plain, write_weights
 from inference.training.folds import balance, group_folds
 from inference.training.losses import one_of, positive_weights, sigmoid_loss
-from inference.training.samples import Squares
+from inference.training.samples import Sample, Squares
 from inference.training.shipped.bank import StemBank
+from inference.training.shipped.bodypart_scores import not_ours_section
 from inference.training.shipped.crossval import Fits, Recipe, objective_of
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS, NEIGHBOURS
 from inference.training.shipped.loop import Lesson, Schedule, Tail, fit, predict
@@ -406,6 +407,38 @@ def test_verdict_rule_on_single_images() -> None:
     )
     assert np.flatnonzero(mismatches(trials, pair)).tolist() == [1]
     assert np.flatnonzero(matches(trials, pair)).tolist() == [0, 5]
+
+
+def test_a_most_probable_region_that_is_absent_is_no_match() -> None:
+    trials = Trials(
+        probabilities=np.array([[0.15, 0.0], [0.25, 0.0]]),
+        not_ours=np.zeros(2, dtype=bool),
+        expected=np.zeros(2, dtype=int),
+    )
+    assert matches(trials, Thresholds(present_at=0.5, absent_below=0.2)).tolist() == [False, True]
+
+
+def test_what_is_called_none_of_ours_is_counted_by_source() -> None:
+    samples = [
+        Sample(path=Path(f"{i}.png"), targets={}, group=str(i), source=source)
+        for i, source in enumerate(("dental", "limbs", "limbs", "unifesp"))
+    ]
+    column = BODYPART_KEYS.index("NotOurs")
+    probabilities, targets = np.zeros((2, 4, len(BODYPART_KEYS)))
+    probabilities[:, column] = 0.2, 0.1, 0.3, 0.0
+    targets[:2, column] = 1.0
+    points = {"NotOurs": OperatingPoint(present_at=0.2, absent_below=0.1)}
+
+    found = not_ours_section(probabilities, targets.astype(np.float32), samples, points)
+
+    assert found == {
+        "present_at": 0.2,
+        "not_ours": {
+            "dental": {"images": 1, "called": 1},
+            "limbs": {"images": 1, "called": 0},
+        },
+        "ours": {"limbs": {"images": 1, "called": 1}, "unifesp": {"images": 1, "called": 0}},
+    }
 
 
 def test_chosen_thresholds_keep_the_false_flags_below_the_limit() -> None:

@@ -1,10 +1,10 @@
 """The body part verdict over many images at once, and thresholds chosen for it.
 
 The rule of the running node: *match* when any expected region reaches its ``present_at`` or
-is the region with the highest probability, `LEAST_LIKELY` at least; *mismatch* when every
-expected region lies below ``absent_below`` and some other region reaches ``present_at``;
-*uncertain* otherwise, and wherever ``NotOurs`` is present. Here every image has one expected
-region.
+is the region with the highest probability, `LEAST_LIKELY` at least and not below
+``absent_below``; *mismatch* when every expected region lies below ``absent_below`` and some
+other region reaches ``present_at``; *uncertain* otherwise, and wherever ``NotOurs`` is present.
+Here every image has one expected region.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,8 @@ def matches(trials: Trials, thresholds: Thresholds) -> BoolArray:
     """Return which trials the rule calls a match."""
     rows = np.arange(len(trials.expected))
     expected = trials.probabilities[rows, trials.expected]
-    top = np.maximum(trials.probabilities.max(axis=1), LEAST_LIKELY)
+    least = max(LEAST_LIKELY, thresholds.absent_below)
+    top = np.maximum(trials.probabilities.max(axis=1), least)
     found: BoolArray = (expected >= np.minimum(thresholds.present_at, top)) & ~trials.not_ours
     return found
 

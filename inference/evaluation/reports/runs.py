@@ -21,6 +21,7 @@ from inference.training.samples import Sample, Squares, target_matrix
 
 FloatArray = NDArray[np.float64]
 _NETWORK = "predictions.npz"
+_table = cache(load_regions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +150,6 @@ def _output_of(name: str, labels: Sequence[Label]) -> int | None:
         ),
         None,
     )
-
-
-_table = cache(load_regions)
 
 
 def _read(file: Path) -> Predictions:

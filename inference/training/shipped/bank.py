@@ -81,7 +81,7 @@ class StemBank:
         kept: Path,
     ) -> None:
         # Norms that never change are folded into convolutions.
-        self._device, self._stem = device, fuse(stem.eval()).to(device.name)
+        self._device, self._stem = device, device.place(fuse(stem.eval()))
         self._mean, self._std = mean, std
         (self.clean,) = _kept(kept, ("clean",), lambda: (self.maps(squares.pixels),))
         (self.disguised,) = _kept(kept, ("disguised",), lambda: (self.maps(probe(squares)[0]),))

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.heldout import mean_auc, several_findings
 from inference.manifest import read_manifest
-from inference.training.augment import to_network
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.device import choose_device
 from inference.training.export import plain, write_manifest
 from inference.training.folds import NO_FOLD
 from inference.training.samples import FloatArray, Squares, load_squares, target_matrix
@@ -32,6 +30,7 @@ from inference.training.shipped.run import Plan, train
 from inference.training.shipped.sources_chest import chest_samples
 from inference.training.workbench.baselines import hog_features, svm_logits
 from inference.training.workbench.progress import Reporter
+from inference.training.workbench.trainer import logits_of
 from inference.types import Task
 
 SIZE = 96
@@ -78,12 +77,7 @@ def network_out_of_fold(plan: Plan) -> FloatArray:
 
 def network_of_others(plan: Plan, squares: Squares) -> FloatArray:
     """Return what it says of further images."""
-    network = train(plan).network
-    pixels = squares.pixels.astype(np.float32) / np.float32(255)
-    inputs = to_network(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    with torch.inference_mode():
-        logits: FloatArray = network(inputs)[0].numpy()
-    return logits
+    return logits_of(train(plan).network, squares, choose_device(plan.options.device, "float32"))
 
 
 METHODS = (

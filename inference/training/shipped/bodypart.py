@@ -131,7 +131,7 @@ def main() -> None:
         size=224,
         epochs=8,
         variants=8,
-        version="0.6.0",
+        version="0.6.1",
     )
     plan = bodypart_plan(options)
     publish(plan, train(plan))

@@ -179,8 +179,8 @@ class _Pupil:
     """A copy of a tail that learns, and the running average of its weights."""
 
     def __init__(self, tail: Tail, schedule: Schedule, device: Device) -> None:
-        self._tail, self._schedule = tail, schedule
-        self.learner = copy.deepcopy(tail).to(device.name)
+        self._tail, self._schedule, self._device = tail, schedule, device
+        self.learner = device.place(copy.deepcopy(tail))
         self._averaged = copy.deepcopy(self.learner).eval()
         self._optimiser = _optimiser(self.learner, schedule)
         self._scaler = device.scaler()
@@ -190,12 +190,11 @@ class _Pupil:
     def begin(self, epoch: int) -> None:
         """Freeze, free or fold what `epoch` asks for."""
         if self._schedule.fold_norms and epoch == self._schedule.head_epochs:
-            fold(self.learner)
-            fold(self._averaged)
+            for network in (self.learner, self._averaged):
+                fold(network)
+                self._device.place(network)
             self._optimiser, self._begun = _optimiser(self.learner, self._schedule), epoch
             self._folded = True
-        for network in (self.learner, self._averaged):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner.train()
         for parameter in self.learner.stages.parameters():
             parameter.requires_grad_(epoch >= self._schedule.head_epochs)
@@ -215,7 +214,7 @@ class _Pupil:
         """Return the averaged weights, in the form of the tail."""
         if not self._folded:
             return self._averaged
-        learned = copy.deepcopy(self._tail).to(self.learner.head.weight.device).eval()
+        learned = self._device.place(copy.deepcopy(self._tail)).eval()
         unfold(self._averaged, learned)
         return learned
 

@@ -121,7 +121,7 @@ class Trainer:
         self._history = history
         self._head_epochs = task.head_epochs if pretrained else 0
         self._frozen = task.frozen_stages if pretrained else 0
-        self._network = _moved(network, device)
+        self._network = device.place(network)
         self._average: AveragedModel = AveragedModel(
             self._network, multi_avg_fn=self._averaged, use_buffers=True
         )
@@ -179,7 +179,7 @@ class Trainer:
         return total / images
 
     def _step(self, inputs: Tensor, targets: Tensor) -> float:
-        inputs = inputs.to(self._device.name, memory_format=torch.channels_last)
+        inputs = self._device.put(inputs)
         with self._device.autocast():
             logits, _ = self._network(inputs)
         loss = self._objective(logits.float(), targets.to(self._device.name))
@@ -311,7 +311,7 @@ def logits_of(network: nn.Module, squares: Squares, device: Device) -> FloatArra
         for start in range(0, len(squares), _MEASURE_BATCH):
             pixels = squares.pixels[start : start + _MEASURE_BATCH].astype(np.float32) / 255.0
             inputs = to_network(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-            logits, _ = network(inputs.to(device.name, memory_format=torch.channels_last))
+            logits, _ = network(device.put(inputs))
             parts.append(logits.float().cpu().numpy())
     said = np.concatenate(parts)
     if not np.isfinite(said).all():
@@ -324,12 +324,6 @@ def _finite(loss: Tensor) -> float:
     if not math.isfinite(value):
         raise Diverged
     return value
-
-
-def _moved(network: PooledClassifier, device: Device) -> PooledClassifier:
-    network.to(device.name)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in no stub
-    return network
 
 
 def _seed(seed: int, epoch: int, purpose: str) -> int:
