@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from inference.training.dataset import TaskKind
-from inference.training.losses import sigmoid_loss, softmax_loss
+from inference.training.folds import balance
+from inference.training.losses import one_of, positive_weights, sigmoid_loss, softmax_loss
 from inference.training.workbench.objective import objective_of, rate_factor
 from inference.training.workbench.task import Balance, Loss, RateSchedule, TrainingTask
 
@@ -146,3 +147,28 @@ def test_a_multi_class_task_may_still_choose_sigmoids():
 )
 def test_rates_follow_their_schedule(schedule, epoch, expected):
     assert rate_factor(schedule, epoch=epoch, epochs=10) == pytest.approx(expected, abs=1e-4)
+
+
+def test_softmax_loss_is_the_hand_computed_one() -> None:
+    logits = torch.tensor([[1.0, 2.0, 9.0], [5.0, 5.0, 5.0]])
+    targets = torch.tensor([[0.0, 1.0, float("nan")], [0.0, 0.0, 0.0]])
+    found = float(one_of(logits, targets, smoothing=0.1))
+    share = math.exp(2) / (math.exp(1) + math.exp(2))
+    assert found == pytest.approx(-(0.95 * math.log(share) + 0.05 * math.log(1 - share)), rel=1e-5)
+
+
+def test_unknown_targets_do_not_count() -> None:
+    logits = torch.tensor([[2.0, -1.0]])
+    known = sigmoid_loss(logits, torch.tensor([[1.0, float("nan")]]), positive_weight=torch.ones(2))
+    alone = sigmoid_loss(logits[:, :1], torch.tensor([[1.0]]), positive_weight=torch.ones(1))
+    torch.testing.assert_close(known, alone)
+
+
+def test_rare_labels_weigh_more() -> None:
+    targets = np.zeros((100, 2), dtype=np.float32)
+    targets[:90, 0] = 1
+    targets[95:, 1] = 1
+    weights = balance(targets, most=4.0)
+    assert weights[0] == 1.0
+    assert 1.0 < weights[99] <= 4.0
+    assert positive_weights(targets, most=3.0).tolist() == [1.0, 3.0]

@@ -9,6 +9,7 @@ from inference.evaluation.measures.metrics import (
     auc,
     auc_interval,
     average_precision,
+    share_interval,
     weighted_auc,
     weighted_average_precision,
     youden_threshold,
@@ -81,3 +82,22 @@ def test_the_interval_of_a_mean_agrees_with_theory() -> None:
     half = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - half, abs=0.015)
     assert high == pytest.approx(values.mean() + half, abs=0.015)
+
+
+def test_auc_agrees_with_scikit_learn_also_with_ties_and_weights() -> None:
+    random = np.random.default_rng(2)
+    scores = random.integers(0, 20, 300).astype(np.float64)
+    truth = random.random(300) < 0.3
+    weights = random.integers(0, 4, 300).astype(np.float64)
+    assert auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    assert weighted_auc(scores, truth, weights[None]) == pytest.approx(
+        roc_auc_score(truth, scores, sample_weight=weights)
+    )
+    low, high = auc_interval(scores, truth, [str(i // 2) for i in range(300)], rounds=200)
+    assert low < auc(scores, truth) < high
+
+
+def test_share_interval_stays_inside_zero_and_one() -> None:
+    assert share_interval(0, 10)[0] == 0.0
+    assert share_interval(10, 10)[1] == pytest.approx(1.0)
+    assert share_interval(0, 0) == (0.0, 1.0)
