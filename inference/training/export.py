@@ -20,8 +20,8 @@ LICENCE_RESEARCH = (
 LICENCE_NIH = (
     "Weights: free use with attribution to the NIH Clinical Center, as the images they were "
     "trained on (Wang et al., ChestX-ray8, CVPR 2017). Weights they started from: "
-    "{backbone_terms}; teacher: BSD-3-Clause. The code that trained them is Apache-2.0. "
-    "For research; not a medical device."
+    "{backbone_terms}; teachers: BSD-3-Clause; MIT, as its page says. The code that trained "
+    "them is Apache-2.0. For research; not a medical device."
 )
 
 

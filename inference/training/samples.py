@@ -26,7 +26,7 @@ class Sample:
     """Relative to the data folder."""
 
     targets: dict[str, float]
-    """1 present, 0 absent, between them a teacher's probability; a missing key is unknown."""
+    """1 present, 0 absent; a missing key is unknown."""
 
     group: str
     """Images of one group (a patient, or look-alikes) stay on one side of every split."""

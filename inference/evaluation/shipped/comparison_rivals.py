@@ -68,6 +68,20 @@ def partly_covered(answered: set[str], samples: Sequence[Sample]) -> int:
     return len(with_answer & without)
 
 
+def published(data: Path) -> dict[str, FloatArray]:
+    """Return the teacher's published probabilities (L,) by the stem of the image's name.
+
+    In the order of `FINDING_KEYS`.
+    """
+    with (data / TEACHER_FILE).open(newline="", encoding="utf-8") as file:
+        return {
+            Path(row["Image Index"]).stem: np.array(
+                [float(row[f"prob_{key}"]) for key in FINDING_KEYS]
+            )
+            for row in csv.DictReader(file)
+        }
+
+
 def teacher(data: Path, samples: Sequence[Sample], everything: Sequence[Sample]) -> Rival:
     """Return the teacher's published answers.
 
@@ -78,20 +92,15 @@ def teacher(data: Path, samples: Sequence[Sample], everything: Sequence[Sample])
     samples, everything : sequence of Sample
         The held-out images, and those of both splits.
     """
-    with (data / TEACHER_FILE).open(newline="", encoding="utf-8") as file:
-        answers = {Path(row["Image Index"]).stem: row for row in csv.DictReader(file)}
+    answers = published(data)
     rows = [place for place, sample in enumerate(samples) if sample.path.stem in answers]
-    scores = [
-        [float(answers[samples[row].path.stem][f"prob_{key}"]) for key in FINDING_KEYS]
-        for row in rows
-    ]
     split = partly_covered(set(answers), everything)
     return Rival(
         name="chexnet_densenet121",
         images_are="held-out images of the test fold it was published with",
         may_have_trained_on=f"none: that fold holds whole patients ({split} are split)",
         rows=np.array(rows, dtype=np.int64),
-        scores=np.array(scores),
+        scores=np.array([answers[samples[row].path.stem] for row in rows]),
     )
 
 

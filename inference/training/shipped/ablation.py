@@ -20,7 +20,6 @@ from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.options import Member, Options, parse_options
 from inference.training.shipped.run import Plan, cross_validate
-from inference.training.shipped.sources_chest import chest_samples
 
 OUT = Path("docs/models/chest-ablation.md")
 
@@ -53,6 +52,7 @@ VARIANTS = (
     Variant(name="teacher's probabilities alone, where they exist", mix={"teacher": 1.0}),
     Variant(name="held to the boxes of radiologists, weight 0.2", schedule={"pointing": 0.2}),
     Variant(name="288 px", options={"size": 288}),
+    Variant(name="a small public classifier as a teacher, too", mix={"public": True}),
 )  # fmt: skip
 
 
@@ -67,12 +67,11 @@ def main() -> None:
         variants=2,
         version="0.0.0",
     )
-    truth_of = {s.path: s for s in chest_samples(base.data)}
     rows: list[dict[str, Any]] = []
     first: NDArray[np.float32] | None = None
     for variant in VARIANTS:
         options = replace(base, **variant.options)
-        material = gather(options, Mix(**({"unlabelled": True} | variant.mix)))
+        material = gather(options, Mix(**({"unlabelled": True, "public": False} | variant.mix)))
         logits = cross_validate(
             Plan(
                 material=material,
@@ -82,7 +81,7 @@ def main() -> None:
                 augmentation=AUGMENTATION,
             )
         )
-        samples = [truth_of[s.path] for s in material.samples if s.source == "nih"]
+        samples = [s for s in material.samples if s.source == "nih"]
         scored = logits[np.array([s.source == "nih" for s in material.samples])]
         truth = target_matrix(samples, FINDING_KEYS) >= 0.5
         first = scored if first is None else first

@@ -27,7 +27,6 @@ from inference.training.shipped.chest import chest_plan
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.options import DEFAULT_DATA, Member, Options
 from inference.training.shipped.run import Plan, train
-from inference.training.shipped.sources_chest import chest_samples
 from inference.training.workbench.baselines import hog_features, svm_logits
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.trainer import logits_of
@@ -140,10 +139,9 @@ def bodypart_baselines(options: Options) -> Iterator[dict[str, Any]]:
 def chest_baselines(options: Options) -> Iterator[dict[str, Any]]:
     """Yield the mean AUC of each method in cross-validation and on held-out images."""
     plan = from_chance(chest_plan(options))
-    samples = {sample.path: sample for sample in chest_samples(options.data)}
     own = np.array([sample.source == "nih" for sample in plan.material.samples])
-    rows = [samples[s.path] for s, use in zip(plan.material.samples, own, strict=True) if use]
-    held = [sample for sample in samples.values() if sample.held_out]
+    rows = [s for s, use in zip(plan.material.samples, own, strict=True) if use]
+    held = plan.material.held_out
     squares, unseen = load_squares(options.data, held, size=SIZE), several_findings(held)
     truth, shown = _truth(rows), _truth(held)
     for method in METHODS:

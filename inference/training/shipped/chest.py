@@ -30,7 +30,7 @@ from inference.manifest import (
 )
 from inference.preprocess import RECIPE
 from inference.training.augment import Augmentation
-from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
+from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.export import LICENCE_NIH, plain, take_place, write_manifest, write_weights
 from inference.training.folds import NO_FOLD, group_folds
@@ -61,6 +61,7 @@ from inference.training.shipped.sources_chest import (
     training_boxes,
     unlabelled_chest_samples,
 )
+from inference.training.shipped.teachers import taught
 from inference.types import Task
 
 FOLDS = 3
@@ -95,6 +96,12 @@ SOURCES = [
         "terms": "BSD-3-Clause",
         "labels": "mixed half and half into the targets of the training images that have them",
     },
+    {
+        "name": "Probabilities of a small public classifier of ChestX-ray14",
+        "terms": BACKBONES["mobilenet_v3_small"].terms,
+        "labels": "it is asked about every training image; where both networks answer, their mean "
+        "is mixed in",
+    },
 ]
 
 
@@ -103,7 +110,10 @@ class Mix:
     """What is trained on beside the labelled images of full size."""
 
     teacher: float = 0.5
-    """Weight of the teacher's probabilities in the targets that have them."""
+    """Weight of the teachers' probabilities in the targets that have them."""
+
+    public: bool = True
+    """The small public classifier as a teacher, beside the DenseNet-121."""
 
     small: bool = True
     """The labels of the 64-pixel images; without them these are unlabelled."""
@@ -114,7 +124,7 @@ class Mix:
 
 def gather(options: Options, mix: Mix) -> Material:
     """Load the images; those that `mix` adds train with the rest but are never scored."""
-    everything = chest_samples(options.data, teacher=mix.teacher)
+    everything = chest_samples(options.data)
     full = [s for s in everything if not s.held_out]
     small = small_chest_samples(options.data)
     if not mix.small:
@@ -131,6 +141,8 @@ def gather(options: Options, mix: Mix) -> Material:
         boxes=np.concatenate([part.boxes for part in loaded]),
     )
     targets = target_matrix(samples, FINDING_KEYS)
+    if mix.teacher:
+        targets = taught(targets, options.data, samples, weight=mix.teacher, public=mix.public)
     return Material(
         samples=samples,
         squares=squares,
@@ -184,8 +196,7 @@ def publish(plan: Plan, trained: Trained) -> None:
     material, options = plan.material, plan.options
     made = options.out / ".new"
     scored = np.array([s.source == "nih" for s in material.samples])
-    plain_truth = {s.path: s for s in chest_samples(options.data)}
-    samples = [plain_truth[s.path] for s, use in zip(material.samples, scored, strict=True) if use]
+    samples = [s for s, use in zip(material.samples, scored, strict=True) if use]
     logits, truth = trained.logits[scored], target_matrix(samples, FINDING_KEYS)
     calibration = fit_calibration(logits, truth)
     probabilities = calibration(logits)

@@ -19,17 +19,13 @@ BOX_SIDE = 1024
 KEY_OF_BOX = {"Infiltrate": "Infiltration"}
 
 
-def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
+def chest_samples(data: Path) -> list[Sample]:
     """Return the train and eval split of the images stored at 320 pixels or more.
 
     Parameters
     ----------
     data : Path
         The data folder.
-    teacher : float
-        Weight, in the targets of training images, of a trained DenseNet-121's probability
-        against the report-mined label, where both exist. Images of the eval split keep
-        their labels in any case.
 
     Returns
     -------
@@ -37,35 +33,24 @@ def chest_samples(data: Path, *, teacher: float = 0.0) -> list[Sample]:
         The attribute ``collection`` says whether any training image was gathered by the same
         people: each of them chose images for a purpose of their own.
     """
-    folder = data / "chest" / "nih14"
-    taught = _teacher(folder / "chexnet_densenet121_teacher_probs.csv") if teacher else {}
-    samples = []
-    rows = _rows(folder / "labels.csv")
+    rows = _rows(data / "chest" / "nih14" / "labels.csv")
     learned = {row["source_repo"] for row in rows if row["split"] != "eval"}
-    for row in rows:
-        held_out = row["split"] == "eval"
-        targets = {key: float(row[key]) for key in FINDING_KEYS}
-        soft = taught.get(Path(row["file"]).stem)
-        if soft is not None and not held_out:
-            targets = {
-                key: (1 - teacher) * value + teacher * soft[key] for key, value in targets.items()
-            }
-        samples.append(
-            Sample(
-                path=Path("chest/nih14/images") / Path(row["file"]).name,
-                targets=targets,
-                group=f"nih-{row['patient_id']}",
-                source="nih",
-                split="test" if held_out else "train",
-                attributes={
-                    "sex": row["sex"],
-                    "age": row["age"],
-                    "view": row["view"],
-                    "collection": "trained on" if row["source_repo"] in learned else "new",
-                },
-            )
+    return [
+        Sample(
+            path=Path("chest/nih14/images") / Path(row["file"]).name,
+            targets={key: float(row[key]) for key in FINDING_KEYS},
+            group=f"nih-{row['patient_id']}",
+            source="nih",
+            split="test" if row["split"] == "eval" else "train",
+            attributes={
+                "sex": row["sex"],
+                "age": row["age"],
+                "view": row["view"],
+                "collection": "trained on" if row["source_repo"] in learned else "new",
+            },
         )
-    return samples
+        for row in rows
+    ]
 
 
 def small_chest_samples(data: Path) -> list[Sample]:
@@ -143,10 +128,3 @@ def training_boxes(data: Path, samples: Sequence[Sample], squares: Squares) -> B
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _teacher(path: Path) -> dict[str, dict[str, float]]:
-    return {
-        Path(row["Image Index"]).stem: {key: float(row[f"prob_{key}"]) for key in FINDING_KEYS}
-        for row in _rows(path)
-    }
