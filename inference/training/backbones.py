@@ -31,6 +31,9 @@ class Backbone:
     load: Callable[[nn.Sequential, Path], None]
     """Puts the file's weights into the features, for input with ImageNet's mean and std."""
 
+    knows_radiographs: bool = False
+    """Whether what it had learned from were radiographs."""
+
 
 def pretrained(name: str, outputs: int, weights: Path) -> PooledClassifier:
     """Return `name` with trained features and a fresh head, for ImageNet's mean and std.
@@ -121,5 +124,6 @@ BACKBONES = {
         "ChestX-ray14 images with at most one finding",
         "MIT, as its page says",
         _onnx_convolutions,
+        knows_radiographs=True,
     ),
 }

@@ -57,16 +57,17 @@ LIMITS = {
             "be part of it. Cross-validation, where every image is of a collection that trains, "
             "cannot see it. Expect the weaker number elsewhere.",
             "- Images with at most one finding may be known to a network that a member started "
-            "from (see *Data*). Wherever they count (all held-out images, cross-validation, "
-            "calibration, operating points, reliability, subgroups, comparison, heat maps) the "
-            "numbers flatter by an unknown amount.",
-            "- A patient of whom a member's start knew another image may be among the unseen, and "
-            "the teacher may have learned from some of them; it was asked about none.",
+            "from, or that taught it (see *Data*). Wherever they count (all held-out images, "
+            "cross-validation, calibration, operating points, reliability, subgroups, comparison, "
+            "heat maps) the numbers flatter by an unknown amount.",
+            "- A patient of whom a member's start or a teacher knew another image may be among "
+            "the unseen; no teacher was asked about them.",
             "- The images are not a natural sample: findings are more frequent here than in a "
             "hospital, so calibrated probabilities read too high in ordinary use, and predictive "
             "values do not carry over.",
-            "- Part of the training targets are a stronger network's probabilities. That network "
-            "was trained on the public training split.",
+            "- Half of every training target is what other networks say: a stronger one, which "
+            "answers for some of the images and was trained on the public training split, and a "
+            "weaker one, which knows of one finding an image only (see *Data*).",
             "- Adults, frontal views, one institution. Children, lateral views and portable "
             "detectors of other makers are untested; the gate keeps other views out.",
             "- Which findings are reported was decided by the interval on the held-out images; "

@@ -144,12 +144,14 @@ def chest_baselines(options: Options) -> Iterator[dict[str, Any]]:
     held = plan.material.held_out
     squares, unseen = load_squares(options.data, held, size=SIZE), several_findings(held)
     truth, shown = _truth(rows), _truth(held)
+    several = several_findings(rows)
     for method in METHODS:
         inside = method.out_of_fold(plan)[own].astype(np.float64)
         others = method.of_others(plan, squares).astype(np.float64)
         yield {
             "name": method.name,
             "cross_validation": mean_auc(inside, truth),
+            "several": mean_auc(inside[several], truth[several]),
             "held_out": mean_auc(others, shown),
             "unseen": mean_auc(others[unseen], shown[unseen]),
         }

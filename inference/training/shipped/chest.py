@@ -34,7 +34,7 @@ from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD
 from inference.training.calibrate import Calibration, fit_calibration
 from inference.training.export import LICENCE_NIH, plain, take_place, write_manifest, write_weights
 from inference.training.folds import NO_FOLD, group_folds
-from inference.training.samples import FloatArray, Squares, load_squares, target_matrix
+from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import (
     FINDING_KEYS,
@@ -178,6 +178,7 @@ def chest_plan(options: Options) -> Plan:
         options=options,
         recipe=chest_recipe(options),
         augmentation=AUGMENTATION,
+        gentle=gently(chest_recipe(options)),
     )
 
 
@@ -189,6 +190,18 @@ def chest_recipe(options: Options) -> Recipe:
         positive_most=3.0,
         seed=options.seed,
     )
+
+
+def gently(recipe: Recipe) -> Recipe:
+    """Return the recipe for a start that knows radiographs: the head first, then small rates."""
+    schedule = replace(
+        recipe.schedule,
+        epochs=max(1, recipe.schedule.epochs // 2),
+        head_epochs=0,
+        rate=5e-5,
+        head_rate=1e-4,
+    )
+    return replace(recipe, schedule=schedule, head_first=True)
 
 
 def publish(plan: Plan, trained: Trained) -> None:
@@ -214,7 +227,7 @@ def publish(plan: Plan, trained: Trained) -> None:
         labels=labels,
         gates=gates(options.out.parent / "bodypart"),
         data=plain(data_section(options, material, SOURCES)),
-        metrics={"cross_validation": plain(finding_scores(probabilities, samples, FINDING_KEYS))},
+        metrics={"cross_validation": plain(inside(probabilities, samples))},
         training=plain(training_section("chest", plan, trained)),
         weights_sha256=write_weights(made, trained.network),
     )
@@ -237,6 +250,20 @@ def publish(plan: Plan, trained: Trained) -> None:
     print(f"mean AUC on eval {held_out['mean_auc']}", flush=True)
 
 
+def inside(probabilities: NDArray[np.float64], samples: list[Sample]) -> dict[str, Any]:
+    """Return what out-of-fold probabilities (N, L) are worth, on all images and on ``several``.
+
+    The latter show several findings: what the members started from and one of their teachers
+    learned from images with at most one.
+    """
+    several = several_findings(samples)
+    truth = target_matrix(samples, FINDING_KEYS)[several] >= 0.5
+    return {
+        **finding_scores(probabilities, samples, FINDING_KEYS),
+        "several": {"images": len(truth), "mean_auc": mean_auc(probabilities[several], truth)},
+    }
+
+
 def members_section(
     trained: Trained, own: NDArray[np.bool_], truth: FloatArray, stored: Loaded, data: Path
 ) -> list[dict[str, Any]]:
@@ -255,13 +282,17 @@ def members_section(
     samples = [s for s in chest_samples(data) if s.held_out]
     pixels = load_squares(data, samples, size=stored.manifest.input.size).pixels
     shown, unseen = target_matrix(samples, FINDING_KEYS) >= 0.5, several_findings(samples)
+    present = truth >= 0.5
+    several = present.sum(axis=1) > 1
     section = []
     for member in trained.members:
         alone = Loaded(manifest=stored.manifest, network=member.network)
         scores = alone.logits(pixels).astype(np.float64)
+        out_of_fold = member.logits[own].astype(np.float64)
         section.append(
             {
-                "cross_validation": mean_auc(member.logits[own].astype(np.float64), truth >= 0.5),
+                "cross_validation": mean_auc(out_of_fold, present),
+                "several": mean_auc(out_of_fold[several], present[several]),
                 "held_out": mean_auc(scores, shown),
                 "unseen": mean_auc(scores[unseen], shown[unseen]),
             }

@@ -18,6 +18,7 @@ from inference.training.losses import Objective, one_of, positive_weights, sigmo
 from inference.training.provenance import code_commit
 from inference.training.samples import FloatArray
 from inference.training.shipped.bank import StemBank
+from inference.training.shipped.linear import with_fitted_head
 from inference.training.shipped.loop import (
     Lesson,
     Schedule,
@@ -52,6 +53,9 @@ class Recipe:
 
     label_smoothing: float = 0.0
     """Of the binary outputs."""
+
+    head_first: bool = False
+    """Whether the head is fitted to the features as they are before anything else learns."""
 
     seed: int = 20261120
 
@@ -179,8 +183,11 @@ class Fits:
             wanted=self.wanted,
             boxes=self.boxes,
         )
+        start = self.tail
+        if self.recipe.head_first:
+            start = with_fitted_head(start, lesson, rows)
         return fit(
-            self.tail,
+            start,
             lesson,
             rows,
             weights=weights,

@@ -242,14 +242,23 @@ def disagreement(
 def predict(tail: Tail, maps: Tensor, *, batch: int = 128) -> FloatArray:
     """Return logits (N, L) of stem maps (N, C, h, w), computed where the tail is."""
     tail.eval()
-    device = Device(tail.head.weight.device.type, torch.float32)
     with torch.inference_mode():
+        logits: FloatArray = tail.head(pooled(tail, maps, batch=batch)).cpu().numpy()
+    return logits
+
+
+def pooled(tail: Tail, maps: Tensor, *, batch: int = 128) -> Tensor:
+    """Return the last stage's pooled features (N, C) of stem maps (N, c, h, w), without gradients.
+
+    They lie where the tail is, which should be in evaluation mode.
+    """
+    device = Device(tail.head.weight.device.type, torch.float32)
+    with torch.no_grad():
         parts = [
-            tail(device.put(maps[start : start + batch].float())).cpu()
+            tail.stages(device.put(maps[start : start + batch].float())).mean(dim=(2, 3))
             for start in range(0, len(maps), batch)
         ]
-    logits: FloatArray = torch.cat(parts).numpy()
-    return logits
+    return torch.cat(parts)
 
 
 def _optimiser(learner: Tail, schedule: Schedule) -> torch.optim.Optimizer:

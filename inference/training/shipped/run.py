@@ -45,6 +45,7 @@ _CODE_OF_FITS = (
     "inference.training.losses",
     "inference.training.norms",
     "inference.training.shipped.crossval",
+    "inference.training.shipped.linear",
     "inference.training.shipped.loop",
     "inference.training.shipped.pointing",
     "inference.training.shipped.run",
@@ -105,6 +106,14 @@ class Plan:
     augmentation: Augmentation
     wanted: Wanted = as_given
     """What the targets of images become by the way they were disguised."""
+
+    gentle: Recipe | None = None
+    """For a member whose start had learned from radiographs; the same recipe by default."""
+
+    def recipe_of(self, member: Member) -> Recipe:
+        """Return how a member of this plan is trained."""
+        knows = member.pretrained and BACKBONES[member.backbone].knows_radiographs
+        return self.gentle if self.gentle and knows else self.recipe
 
 
 def train(plan: Plan) -> Trained:
@@ -207,7 +216,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
     options, material = plan.options, plan.material
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
-    recipe = replace(plan.recipe, seed=seed)
+    recipe = replace(plan.recipe_of(member), seed=seed)
     device = choose_device(options.device, "auto")
     told = _told(plan, member, recipe, device)
     of_bank = {key: told[key] for key in _OF_BANK}
@@ -261,12 +270,12 @@ def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, An
                 "frozen_stages": member.frozen,
                 "seed": plan.options.seed + place,
                 "commit": commit,
+                "recipe": asdict(plan.recipe_of(member)),
             }
             for place, (member, commit) in enumerate(
                 zip(plan.options.members, trained.commits, strict=True)
             )
         ],
-        "recipe": asdict(plan.recipe),
     }
 
 
