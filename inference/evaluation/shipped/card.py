@@ -85,8 +85,13 @@ def _member(member: dict[str, Any]) -> str:
     return (
         f"{member['network']}; what it started from had learned from "
         f"{member['learned_before']}; first {member['frozen_stages']} stages frozen; "
+        f"{'head fitted first, then small rates; ' if _head_first(member) else ''}"
         f"seed {member['seed']}; code `{member['commit']}`"
     )
+
+
+def _head_first(member: dict[str, Any]) -> bool:
+    return bool(member.get("recipe", {}).get("head_first"))
 
 
 def _data(data: dict[str, Any]) -> str:

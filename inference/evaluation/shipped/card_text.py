@@ -50,10 +50,10 @@ LIMITS = {
             "12 to 47 true images among them. Intervals are wide.",
             "- The held-out images are harder than the training images: about a quarter of them "
             "show no finding, against about half of the training images, so a finding must mostly "
-            "be told from other findings. That explains much of the step from cross-validation.",
+            "be told from other findings.",
             "- The images were gathered by several people, each for a purpose of their own; half "
             "of one training collection show pneumonia. On a collection of which no image trains "
-            "the network is weaker (*Subgroups*); that fewer images there show no finding may "
+            "a network may be weaker (*Subgroups*); that fewer images there show no finding may "
             "be part of it. Cross-validation, where every image is of a collection that trains, "
             "cannot see it. Expect the weaker number elsewhere.",
             "- Images with at most one finding may be known to a network that a member started "
