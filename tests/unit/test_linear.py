@@ -1,6 +1,5 @@
 """The head that is fitted first: the best one for features that stay as they are."""
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +8,14 @@ import torch
 
 from inference.evaluation.measures.metrics import auc
 from inference.training.augment import Augmentation
-from inference.training.device import Device
-from inference.training.losses import sigmoid_loss
 from inference.training.samples import Squares
 from inference.training.shipped.chest import gently
 from inference.training.shipped.crossval import Fits, Recipe
 from inference.training.shipped.linear import with_fitted_head
-from inference.training.shipped.loop import Lesson, Schedule, predict
+from inference.training.shipped.loop import Schedule, predict
 from inference.training.shipped.options import Member, Options
 from inference.training.shipped.run import Material, Plan
-from tests.unit.test_training import FLOAT32, bank_and_tail, bright_and_dark
+from tests.lessons import FLOAT32, bank_and_tail, bright_and_dark, lesson_of
 
 RESTING = Schedule(epochs=1, head_epochs=0, batch=8, rate=0.0, head_rate=0.0)
 
@@ -30,13 +27,7 @@ def test_a_fitted_head_tells_what_the_stages_tell_apart(tmp_path: Path) -> None:
         tail.stages.weight[0] = 0.0  # one feature that is always the same
     targets[0] = np.nan
     before = tail.head.weight.clone()
-    lesson = Lesson(
-        bank=bank,
-        targets=targets,
-        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-        schedule=RESTING,
-        device=FLOAT32,
-    )
+    lesson = lesson_of(bank, targets, RESTING)
     headed = with_fitted_head(tail, lesson, np.arange(16))
     scores = predict(headed, bank.clean)[:, 0].astype(np.float64)
     assert auc(scores[16:], targets[16:, 0] > 0.5) > 0.9, "images that it was not fitted to"
@@ -59,7 +50,7 @@ def test_a_recipe_says_whether_the_head_comes_first(tmp_path: Path) -> None:
             folds=np.arange(24) // 8,
             recipe=Recipe(schedule=RESTING, head_first=head_first),
             kept=tmp_path / str(head_first),
-            device=Device("cpu", torch.float32),
+            device=FLOAT32,
         )
         fits.kept.mkdir()
         scores = fits.out_of_fold()[0][:, 0].astype(np.float64)

@@ -1,7 +1,6 @@
 """Training on drawn images."""
 
 import copy
-import functools
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,50 +12,18 @@ from inference.architectures import build
 from inference.evaluation.measures.metrics import (
     auc,
 )
-from inference.training.augment import Augmentation, to_network
+from inference.training.augment import to_network
 from inference.training.backbones import IMAGENET_MEAN, IMAGENET_STD
 from inference.training.device import Device
 from inference.training.export import plain, write_weights
 from inference.training.folds import group_folds
-from inference.training.losses import sigmoid_loss
-from inference.training.samples import Squares
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe, objective_of
 from inference.training.shipped.labels import BODYPART_KEYS, NEIGHBOURS
 from inference.training.shipped.loop import Lesson, Schedule, Tail, fit, predict
 from inference.training.shipped.pointing import Boxes, missed
 from inference.training.shipped.sources_bodypart import region_targets
-
-FLOAT32 = Device("cpu", torch.float32)
-
-
-def bright_and_dark(count: int, size: int = 32) -> tuple[Squares, np.ndarray]:
-    random = np.random.default_rng(5)
-    bright = np.arange(count) % 2 == 0
-    pixels = random.integers(0, 60, (count, size, size)).astype(np.uint8)
-    pixels[bright, 8:24, 8:24] += 180
-    boxes = np.tile(np.array([0, 0, size, size]), (count, 1))
-    return Squares(pixels=pixels, boxes=boxes), bright.astype(np.float32)[:, None]
-
-
-def bank_of(stem: torch.nn.Module, squares: Squares, kept: Path) -> StemBank:
-    return StemBank(
-        stem,
-        squares,
-        Augmentation(),
-        variants=2,
-        seed=1,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        device=FLOAT32,
-        kept=kept,
-    )
-
-
-def bank_and_tail(squares: Squares, kept: Path) -> tuple[StemBank, Tail]:
-    torch.manual_seed(1)
-    bank = bank_of(build("mobilenet_v2", 1).features[:4], squares, kept)
-    return bank, Tail(torch.nn.Conv2d(24, 8, 1), torch.nn.Linear(8, 1))
+from tests.lessons import FLOAT32, bank_and_tail, bank_of, bright_and_dark, lesson_of
 
 
 def fitted(
@@ -67,14 +34,7 @@ def fitted(
     *,
     boxes: Boxes | None = None,
 ) -> Tail:
-    lesson = Lesson(
-        bank=bank,
-        targets=targets,
-        objective=functools.partial(sigmoid_loss, positive_weight=torch.ones(1)),
-        schedule=schedule,
-        device=FLOAT32,
-        boxes=boxes,
-    )
+    lesson = lesson_of(bank, targets, schedule, boxes)
     everything = np.arange(len(targets))
     return fit(tail, lesson, everything, weights=np.ones(len(targets)), seed=1, label="test")
 
