@@ -74,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         out = arguments.out or Path(_OUT)
     reporter.line("drawing the report")
-    write_evaluation(found, out, root=root if arguments.images else None)
+    unseen = write_evaluation(found, out, root=root if arguments.images else None)
+    if unseen:
+        reporter.line(f"{unseen} thumbnails are missing: {root} lacks their images; see --data")
     print(f"report: {out}", file=sys.stderr)
     if arguments.json is not None:
         write_json(found, arguments.json)

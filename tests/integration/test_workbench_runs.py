@@ -320,9 +320,9 @@ def test_validation_images_of_one_class_cannot_steer_by_auc(tmp_path):
         Run(read_task("pneumonia", SMALL), options(tmp_path, data), QUIET)
 
 
-def command(tmp_path: Path, data: Path, out: str) -> list[str]:
+def command(tmp_path: Path, data: Path, out: str, task: str = "pneumonia") -> list[str]:
     settings = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items()]
-    told = ["train", "pneumonia", "--data", str(data), "--out", str(tmp_path / out)]
+    told = ["train", task, "--data", str(data), "--out", str(tmp_path / out)]
     return [*told, "--device", "cpu", "--baseline", "none", "--threads", "1", "--json", *settings]
 
 
@@ -355,6 +355,20 @@ def test_a_killed_command_goes_on_and_ends_as_if_nothing_had_been(tmp_path, monk
     results = [tmp_path / out / "predictions.npz" for out in ("killed", "whole")]
     with np.load(results[0]) as killed, np.load(results[1]) as whole:
         np.testing.assert_allclose(killed["logits"], whole["logits"], atol=1e-5)
+
+
+def test_a_class_that_a_trial_leaves_without_images_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val"):
+        for index in range(8):
+            name = ("bone", "brain", "heart", "lungs")[index // 2]
+            draw(Path("data", split, name, f"{split}{index}.png"), bool(index % 2), index)
+    told = command(tmp_path, Path("data"), "run", "organs")
+
+    assert main([*told, "--limit", "2"]) == 0
+    assert "learned from no training image: brain, heart\n" in capsys.readouterr().err
+    assert main([*told, "--fresh"]) == 0
+    assert "learned from no training image" not in capsys.readouterr().err
 
 
 def test_the_command_prints_scores_and_lists_its_tasks(tmp_path, monkeypatch, capsys):

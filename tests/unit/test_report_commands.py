@@ -78,9 +78,14 @@ def test_what_training_kept_is_what_evaluation_reads(run_folder: Path) -> None:
 def test_a_run_is_reported_as_page_and_as_json(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["evaluate", str(run_folder), "--rounds", "10", "--json", "-"])
-    found = json.loads(capsys.readouterr().out)
+    told = ["evaluate", str(run_folder), "--rounds", "10", "--json", "-"]
+    code = main([*told, "--data", str(run_folder / "elsewhere")])
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
     assert code == 0
+    assert "elsewhere lacks their images; see --data" in printed.err
+    assert main([*told, "--no-images"]) == 0
+    assert "--data" not in capsys.readouterr().err
     assert (found["split"], found["images"], found["classes"][1]) == ("test", 120, "PNEUMONIA")
     assert found["rivals"][0]["gain"]["mean_auc"]["value"] == 0
     assert "PNEUMONIA" in (run_folder / "evaluation.html").read_text()

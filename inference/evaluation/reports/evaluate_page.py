@@ -29,8 +29,8 @@ _CONTENTS = {
 _NEEDS = {"curves": "roc", "calibration": "reliability", "learning": "learning"}
 
 
-def write_evaluation(found: Evaluation, file: Path, *, root: Path | None) -> None:
-    """Write the report.
+def write_evaluation(found: Evaluation, file: Path, *, root: Path | None) -> int:
+    """Write the report, and return how many of the worst errors lack the thumbnail asked for.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ def write_evaluation(found: Evaluation, file: Path, *, root: Path | None) -> Non
         The folder that the paths of the images are relative to; None leaves thumbnails out.
     """
     drawn = figures(found)
+    shown = thumbnails(root, [f.path for f in found.failures]) if root else {}
     write_page(
         file,
         "evaluate.html",
@@ -49,7 +50,7 @@ def write_evaluation(found: Evaluation, file: Path, *, root: Path | None) -> Non
         version=version("dicom-node"),
         found=found,
         figures=drawn,
-        thumbnails=thumbnails(root, [f.path for f in found.failures]) if root else {},
+        thumbnails=shown,
         names_files=bool(found.failures),
         measure_names=_MEASURE_NAMES,
         mean_rows=[row for row in found.subgroups if row.label == MEAN],
@@ -60,3 +61,4 @@ def write_evaluation(found: Evaluation, file: Path, *, root: Path | None) -> Non
             if _NEEDS.get(id_, id_) in drawn or id_ not in _NEEDS
         ],
     )
+    return sum(failure.path not in shown for failure in found.failures) if root else 0

@@ -196,8 +196,16 @@ class Run:
             f"{self._task.network} on {self._device.name} in {self._device.precision_name}, "
             f"starting weights: {begun.told}"
         )
+        if unseen := self._unseen():
+            self._reporter.line(f"learned from no training image: {', '.join(unseen)}")
         if self._task.frozen_stages and not begun.pretrained:
             self._reporter.line("no stage stays frozen: what is in it is from chance")
+
+    def _unseen(self) -> list[str]:
+        """Return the classes that no training image shows."""
+        shown = (self._parts["train"].targets >= 0.5).any(axis=0)
+        classes = output_classes(self._data.kind, self._data.classes)
+        return [name for name, there in zip(classes, shown, strict=True) if not there]
 
     def _train(self, task: TrainingTask, begun: Start, folder: Path, history: History) -> int:
         trainer = Trainer(
