@@ -30,7 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write a self-contained HTML report of what `train` left in a run folder, or "
         "of a stored model on labelled images: curves, confusion, calibration, subgroups, "
-        "baselines, worst errors. Every number has a 95 %% interval."
+        "baselines, worst errors. Scores have 95 %% intervals."
     )
     add_config_flag(parser)
     parser.add_argument("run_folder", nargs="?", type=Path, metavar="RUN", help="a run folder")
@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if (arguments.run_folder is None) == (arguments.model is None):
         raise InvalidConfiguration(["name a run folder or give --model, one of the two"])
+    if arguments.run_folder is not None:
+        _refuse_images_of_a_model(arguments)
     if arguments.rounds < 1:
         raise InvalidConfiguration(["--rounds must be at least 1"])
     reporter = Reporter()
@@ -83,6 +85,14 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     _show(found)
     return 0
+
+
+def _refuse_images_of_a_model(arguments: argparse.Namespace) -> None:
+    """Raise where a run is to be measured on other images than its own."""
+    given = [n for n in ("task", "layout", "set", "limit") if getattr(arguments, n)]
+    if given:
+        names = ", ".join(f"--{name}" for name in given)
+        raise InvalidConfiguration([f"{names}: for --model only; a run names its own images"])
 
 
 def _show(found: "Evaluation") -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,17 +13,16 @@ from rich.table import Table
 
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import count
+from inference.datafolder import data_folder
 
-_DATA = "../shared/data"
-_EXTRA = {"captum", "jinja2", "matplotlib", "skimage", "sklearn"}
+_EXTRA = {"captum", "jinja2", "matplotlib", "onnx", "onnxruntime", "skimage", "sklearn"}
 _UNAVAILABLE = 4
 Command = Callable[[argparse.Namespace], int]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `inference.evaluation.reports.asked.labelled_images` needs."""
-    data = os.environ.get("XRAY_DATA", _DATA)
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the images")
     parser.add_argument(
         "--layout",
         help="instead of a task: folder, csv, unifesp, or a mapping: '{form: csv, path: nih}'",

@@ -5,7 +5,6 @@ The workbench is imported when the command runs: its help needs none of the extr
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 from dicom_node.cli.parsing import add_config_flag, count
 from dicom_node.cli.reports import changes_of, needs_extra
+from inference.datafolder import data_folder
 
 _RUNS = Path("runs")
-_DATA = "../shared/data"
 _BASELINES = ("hog-svm", "small-cnn", "none")
 
 
@@ -29,8 +28,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task", nargs="?", metavar="TASK", help="a task file or a shipped task; none: list them"
     )
-    data = os.environ.get("XRAY_DATA", _DATA)
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the images")
     parser.add_argument("--out", type=Path, help=f"run folder (default: {_RUNS}/TASK)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--epochs", type=int, help="instead of the task's number")

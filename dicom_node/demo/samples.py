@@ -1,7 +1,6 @@
 """The demonstration's studies: real radiographs where they are, else drawn phantoms."""
 
 import csv
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydicom.uid import generate_uid
 from dicom_node.demo.phantoms import demo_studies
 from dicom_node.demo.radiograph import Identity
 from dicom_node.demo.wrap import wrap
+from inference.datafolder import data_folder
 
 PHANTOM_NOTE = (
     "These images are PHANTOMS drawn by this program, because no real images were found. "
@@ -56,7 +56,7 @@ def find_samples(data: Path | None, *, taken_at: datetime) -> Samples:
     taken_at : datetime
         Of every image.
     """
-    folder = data or Path(os.environ.get("XRAY_DATA", "../shared/data"))
+    folder = data or data_folder()
     body_parts, chests = folder / "bodypart" / "unifesp", folder / "chest" / "nih14"
     if not (body_parts / "labels.csv").is_file() or not (chests / "labels.csv").is_file():
         return Samples(demo_studies(seed=_SEED, taken_at=taken_at), PHANTOM_NOTE)

@@ -1,8 +1,10 @@
 """A set of labelled images, whatever folder, table or DICOM files it was read from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+
+import numpy as np
 
 from inference.training.samples import Sample, Split
 
@@ -38,3 +40,15 @@ class DataSet:
     def part(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in their order."""
         return tuple(sample for sample in self.samples if sample.split == split)
+
+
+def limited(data: DataSet, limit: int) -> DataSet:
+    """Return at most `limit` images of each split, evenly along its list; 0 for all."""
+    if not limit:
+        return data
+    kept: list[Sample] = []
+    for split in dict.fromkeys(sample.split for sample in data.samples):
+        part = data.part(split)
+        rows = np.linspace(0, len(part) - 1, min(limit, len(part))).astype(int)
+        kept += [part[row] for row in rows]
+    return replace(data, samples=tuple(kept))

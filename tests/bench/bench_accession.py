@@ -7,7 +7,6 @@ same labels) is given an order of its own. `docs/accession-bench.md` explains th
 """
 
 import argparse
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.assignment import Options
+from inference.datafolder import data_folder
 from inference.evaluation.measures.verdict import Thresholds, choose_thresholds
 from inference.evaluation.shipped.accession_scores import ACCEPTED, Shares, questions
 from inference.evaluation.shipped.misfiling import (
@@ -83,8 +83,7 @@ PER_THOUSAND = ("false alarms", "images wrongly moved", "false incomplete")
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.bench_accession")
-    data = os.environ.get("XRAY_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(data))
+    parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=20261120, help="of the training's folds")
     parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.datafolder import data_folder
 from inference.evaluation.shipped.heldout import region_scores
 from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
 from inference.training.samples import target_matrix
 from inference.training.shipped.bodypart import ALIKE, training_list
 from inference.training.shipped.labels import BODYPART_KEYS
-from inference.training.shipped.options import DEFAULT_DATA
 from inference.training.shipped.outoffold import OutOfFold, load
 from tests.bench.bench_accession import COMMITTED
 
@@ -28,7 +28,7 @@ SEED = 20261120
 def main() -> None:
     """Print a row per calibration."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA))
+    parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--beside", type=Path, metavar="FILE", help="logits of another training")
     told = parser.parse_args()
     data: Path = told.data

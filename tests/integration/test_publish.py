@@ -10,6 +10,7 @@ from inference.architectures import build
 from inference.manifest import read_manifest
 from inference.training.samples import Sample, Squares
 from inference.training.shipped import chest
+from inference.training.shipped.chest_labels import gates_of
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.options import Options, members_of
 from inference.training.shipped.run import Plan, Trained
@@ -29,8 +30,8 @@ def undecoded(data: Path, samples: list[Sample], *, size: int) -> Squares:
 
 def test_an_interrupted_publication_leaves_the_model_that_was_there(tmp_path, monkeypatch):
     """Until the held-out images are scored, no finding is known to be good enough to report."""
-    shutil.copytree(MODELS, tmp_path / "models")
-    out = tmp_path / "models" / "chest-findings"
+    out = tmp_path / "chest-findings"
+    shutil.copytree(MODELS / "chest-findings", out)
     before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
     options = Options(
         data=data_dir(), out=out, card=tmp_path / "card.md", size=32, epochs=1, variants=1,
@@ -58,7 +59,7 @@ def test_an_interrupted_publication_leaves_the_model_that_was_there(tmp_path, mo
 
     monkeypatch.setattr(chest, "chest_held_out", stopped)
     with pytest.raises(KeyboardInterrupt):
-        chest.publish(plan, trained)
+        chest.publish(plan, trained, gates_of(MODELS / "bodypart"))
 
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
     assert read_manifest(out).version != "9.9.9"

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from inference.architectures import build
 from inference.training.augment import Augmentation
+from inference.training.backbones import BACKBONES
 from inference.training.samples import Sample
 from inference.training.shipped import baselines, run
 from inference.training.shipped.crossval import Recipe
@@ -126,7 +128,10 @@ def test_members_learn_with_a_seed_of_their_own(tmp_path, monkeypatch):
     "changed",
     [
         "inference.architectures",
+        "inference.efficientnet_lite",
+        "inference.mobilenet_v3",
         "inference.preprocess",
+        "inference.small_cnn",
         "inference.training.augment",
         "inference.training.backbones",
         "inference.training.losses",
@@ -145,6 +150,22 @@ def test_fits_of_other_code_are_not_taken(changed, tmp_path, monkeypatch):
 
     monkeypatch.setattr(inspect, "getsource", getsource)
     assert kept_in(asked) != before
+
+
+def test_fits_from_other_weights_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "pretrained", lambda name, outputs, _: build(name, outputs))
+    file = Path("weights") / BACKBONES["mobilenet_v3_small"].file
+    file.parent.mkdir()
+    members = members_of("mobilenet_v3_small:4")
+    asked = replace(plan(1), options=replace(plan(1).options, data=Path(), members=members))
+
+    kept = []
+    for content in (b"one", b"one", b"other"):
+        file.write_bytes(content)
+        kept.append(kept_in(asked))
+
+    assert kept[0] == kept[1] != kept[2]
 
 
 @pytest.mark.slow

@@ -37,6 +37,9 @@ def test_the_wheel_holds_code_weights_configuration_and_migrations(wheel: Path) 
         assert f"inference/models/{model}/model.yaml" in names
         assert f"inference/models/{model}/weights.safetensors" in names
     assert "inference/data/regions.yaml" in names
+    assert "inference/training/shipped/annotations/unifesp_read.csv" in names
+    assert "inference/training/workbench/tasks/organs.yaml" in names
+    assert "inference/evaluation/reports/pages/evaluate.html" in names
     assert f"{data}/config.yaml" in names
     assert f"{data}/alembic.ini" in names
     assert any(name.startswith(f"{data}/alembic/versions/0001") for name in names)

@@ -1,7 +1,6 @@
 """A run from images to a run folder, as ``dicom-node train`` makes it."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -28,10 +27,11 @@ from inference.evaluation.loaded import load_model
 from inference.registry import Registry
 from inference.runtime.torch_runtime import torch_runtimes
 from inference.service import InferenceOptions, InferenceService
+from inference.training.backbones import BACKBONES
 from inference.training.dataset import TaskKind
 from inference.training.samples import decode
 from inference.training.whole import whole
-from inference.training.workbench import runs
+from inference.training.workbench import baselines, runs, starting
 from inference.training.workbench.progress import Reporter
 from inference.training.workbench.runs import Run, RunOptions
 from inference.training.workbench.task import read_task
@@ -102,8 +102,7 @@ def test_a_run_folder_holds_task_history_predictions_and_model(pneumonia):
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     assert set(result["baselines"]) == {"hog-svm", "small-cnn"}
     assert result["baselines"]["hog-svm"]["test"]["auc"] == 1.0
-    if importlib.util.find_spec("tensorboard"):
-        assert any((folder / "tensorboard").iterdir())
+    assert any((folder / "tensorboard").iterdir())
 
 
 def test_a_run_that_cannot_start_does_not_hold_the_folder_against_the_next(tmp_path):
@@ -399,6 +398,34 @@ def test_a_run_that_diverges_says_what_to_lower_each_time(tmp_path, monkeypatch,
         assert main([*command(tmp_path, data, "run"), *rates]) == 3
         assert "lower `optimiser.rate`" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+def test_a_start_that_is_there_only_now_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = pneumonia_folder(tmp_path / "data")
+    given = options(tmp_path, data, baselines=())
+    task = read_task("pneumonia", {**SMALL, "network": "mobilenet_v3_small", "pretrained": True})
+    Run(task, given, QUIET).finish()
+
+    monkeypatch.setattr(
+        starting, "pretrained", lambda name, outputs, _: starting.build(name, outputs)
+    )
+    (data / "weights").mkdir()
+    (data / "weights" / BACKBONES["mobilenet_v3_small"].file).write_bytes(b"weights")
+
+    with pytest.raises(InvalidConfiguration, match="precision or start"):
+        Run(task, given, QUIET).finish()
+
+
+@pytest.mark.parametrize("missing", ["skimage", "sklearn"])
+def test_what_the_svm_needs_is_asked_for_before_the_training(tmp_path, monkeypatch, missing):
+    data = pneumonia_folder(tmp_path / "data")
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None if name == missing else True)
+    task = read_task("pneumonia", SMALL)
+
+    with pytest.raises(InvalidConfiguration, match=rf"needs {missing}: pip install"):
+        Run(task, options(tmp_path, data), QUIET)
+    Run(task, options(tmp_path, data, baselines=("small-cnn",)), QUIET)
 
 
 @pytest.mark.data

@@ -11,7 +11,7 @@ from inference.architectures import build
 from inference.evaluation.shipped.heldout import several_findings
 from inference.manifest import Label
 from inference.training.samples import Sample
-from inference.training.shipped.chest import FEWEST, with_reporting
+from inference.training.shipped.chest_labels import FEWEST, with_reporting
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.options import Member, members_of, parse_options
 from inference.training.shipped.run import Trained, together

@@ -116,6 +116,10 @@ def test_a_broken_model_is_an_error_and_no_traceback(
         (["evaluate"], "name a run folder or give --model"),
         (["evaluate", "{}/nowhere"], "holds no predictions.npz"),
         (["evaluate", "{}", "--rounds", "0"], "--rounds must be at least 1"),
+        (
+            ["evaluate", "{}", "--layout", "csv", "--limit", "3"],
+            "--layout, --limit: for --model",
+        ),
         (["evaluate", "{}", "--split", "train"], "no image of the train split"),
         (["explore"], "name a task or give --layout"),
         (["explore", "--layout", "[1]"], "--layout takes a form"),

@@ -1,6 +1,5 @@
 """The models that are shipped, their manifests and cards."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,12 @@ from inference.evaluation.shipped.card import render_card
 from inference.evaluation.shipped.check import as_stated, differences, recompute
 from inference.manifest import read_manifest
 from inference.registry import SHIPPED
-from inference.training.shipped.chest import gates
+from inference.training.shipped.chest_labels import gates_of
 from inference.training.shipped.labels import BODYPART_KEYS, FINDING_KEYS
+from tests.data import data_dir
 
 ROOT = Path(__file__).parents[2]
 MODELS = [ROOT / "inference/models/bodypart", ROOT / "inference/models/chest-findings"]
-DATA = Path(os.environ.get("XRAY_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
@@ -46,16 +45,16 @@ def test_model_card_is_what_the_manifest_prints(folder: Path) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
 def test_shipped_metrics_are_found_again(folder: Path) -> None:
-    if not DATA.is_dir():
-        pytest.skip("the images of ../shared/data are not here")
-    model = load_model(folder)
-    assert differences(as_stated(model), recompute(model, DATA)) == []
+    data, model = data_dir(), load_model(folder)
+    assert differences(as_stated(model), recompute(model, data)) == []
 
 
 def test_differences_names_the_number_that_moved() -> None:
     lines = differences({"a": {"auc": 0.8}, "b": 1}, {"a": {"auc": 0.7}, "b": 1})
     assert lines == ["a.auc: stated 0.8, found 0.7"]
+    assert differences({"a": 0.8}, {"a": float("nan")}) == ["a: stated 0.8, found nan"]
+    assert differences({"a": 0.8}, {}) == ["a: stated 0.8, found None"]
 
 
 def test_the_shipped_gates_are_those_of_the_shipped_body_part_model():
-    assert tuple(read_manifest(SHIPPED / "chest-findings").gates) == gates(SHIPPED / "bodypart")
+    assert tuple(read_manifest(SHIPPED / "chest-findings").gates) == gates_of(SHIPPED / "bodypart")

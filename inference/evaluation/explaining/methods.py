@@ -1,7 +1,7 @@
-"""Four ways to ask a network which part of an image speaks for a label.
+"""Five ways to ask a network which part of an image speaks for a label.
 
 Every method answers with a map over the letterboxed square, larger where the image speaks
-more *for* the label; what speaks against it is left out, as Grad-CAM does. The three methods
+more *for* the label; what speaks against it is left out, as Grad-CAM does. The methods
 that replace parts of the image put the same thing in their place (`Scene.baseline`).
 
 Grad-CAM (Selvaraju et al., ICCV 2017) comes in closed form out of one forward pass. The

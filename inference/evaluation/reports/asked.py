@@ -1,15 +1,12 @@
 """The labelled images that a command names: by a task, or by a layout."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from audit.errors import InvalidConfiguration
-from inference.evaluation.reports.explore import splits_of
-from inference.training.dataset import DataSet
+from inference.training.dataset import DataSet, limited
 from inference.training.datasets import Layout, UnusableData, check_present, parse_layout, read
 from inference.training.workbench.task import read_task
 
@@ -53,7 +50,7 @@ def labelled_images(
     if not found.samples:
         check_present(found)
         raise UnusableData(["the data set holds no image"])
-    return _limited(found, limit) if limit else found
+    return limited(found, limit)
 
 
 def _layout(text: str, changes: dict[str, Any]) -> Layout:
@@ -66,12 +63,3 @@ def _layout(text: str, changes: dict[str, Any]) -> Layout:
     if not isinstance(said, dict):
         raise InvalidConfiguration([_HOW])
     return parse_layout({"val_share": 0.0, "test_share": 0.0, **said, **changes})
-
-
-def _limited(data: DataSet, limit: int) -> DataSet:
-    kept = []
-    for split in splits_of(data):
-        part = data.part(split)
-        rows = np.linspace(0, len(part) - 1, min(limit, len(part))).astype(int)
-        kept += [part[row] for row in rows]
-    return replace(data, samples=tuple(kept))

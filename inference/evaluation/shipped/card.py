@@ -65,12 +65,16 @@ def _facts(manifest: ModelManifest) -> str:
         ("Network", f"{manifest.architecture}, {len(manifest.labels)} outputs"),
         ("Input", f"{spec.size} x {spec.size}, recipe {spec.preprocessing}"),
         ("Weights", f"sha256 `{manifest.weights_sha256}`"),
-        ("Storage", f"matrices as float16: probabilities differ by {changed} at most{by}"),
+        (
+            "Storage",
+            "matrices as float16: on 64 training images probabilities differ by "
+            f"{changed} at most{by}",
+        ),
         *(("Member", _member(member)) for member in training["members"]),
         ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
         (
             "Made again by, with the code named above",
-            " then ".join(f"`{command}`" for command in _commands(training)),
+            " then ".join(_commands(training)),
         ),
         ("Licence", manifest.licence),
     ]
@@ -78,7 +82,11 @@ def _facts(manifest: ModelManifest) -> str:
 
 
 def _commands(training: dict[str, Any]) -> list[str]:
-    return [training[key] for key in ("command", "recalibrated") if key in training]
+    commands = [f"`{training['command']}`"]
+    if "recalibrated" in training:
+        by = f" (code `{training['recalibrated_by']}`)" if "recalibrated_by" in training else ""
+        commands.append(f"`{training['recalibrated']}`{by}")
+    return commands
 
 
 def _member(member: dict[str, Any]) -> str:
@@ -103,8 +111,16 @@ def _data(data: dict[str, Any]) -> str:
             f"Images: {counts}.",
             f"sha256 of the training list ({data['training_list_form']}): "
             f"`{data['training_list_sha256']}`.",
+            *_tables(data.get("tables_sha256", {})),
         ]
     )
+
+
+def _tables(digests: dict[str, str]) -> list[str]:
+    """Return the tables that labels were read from; nothing of a model that does not tell."""
+    if not digests:
+        return []
+    return [table(("Labels were read from", "sha256"), [(k, f"`{v}`") for k, v in digests.items()])]
 
 
 def _reliability_svg(manifest: ModelManifest) -> str:

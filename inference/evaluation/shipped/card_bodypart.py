@@ -3,6 +3,7 @@
 from typing import Any
 
 from inference.evaluation.measures.metrics import share_interval
+from inference.evaluation.measures.verdict import MOST_FALSE
 from inference.evaluation.shipped.card_form import percent, table, three
 from inference.evaluation.shipped.heldout import NAMED_AT
 from inference.manifest import ModelManifest
@@ -129,6 +130,10 @@ def _verdict_text(verdict: dict[str, Any]) -> str:
                  "Swapped: called match"),
                 rows,
             ),
+            "Of the pairs that flag no more than "
+            f"{percent(MOST_FALSE)} of the correct images, half of the one in a hundred that may "
+            "be, this one flags most of the swapped. Where one half of the images chooses and the "
+            "other half counts, chance can pass that limit.",
             "Seven labels of UNIFESP that are plainly wrong are put right but in the second row. "
             "They were found among the alarms of our own network and judged by eye, not by a "
             "radiologist; labels without an alarm were not looked at.",
@@ -174,8 +179,8 @@ def _not_ours_text(found: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"*NotOurs* at {found['present_at']} or above says that an image is no radiograph of "
-            "ours; one in a thousand of the radiographs reaches it (cross-validation). Of "
-            "photographs none trains it: their likeness is drawn.",
+            "ours; one in a thousand of the radiographs reaches it (cross-validation). No "
+            "photograph is trained on; drawn textures and scenes stand in for them.",
             table(("Images", "Number", "Called none of ours (95 %)"), rows),
         ]
     )

@@ -1,7 +1,7 @@
 """Recompute metrics of held-out images: ``python -m inference.evaluation.shipped.check``."""
 
 import argparse
-import os
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from inference.datafolder import data_folder
 from inference.evaluation.loaded import Loaded, load_model
 from inference.evaluation.shipped.heldout import (
     bodypart_held_out,
@@ -47,7 +48,7 @@ def differences(
     return [
         f"{name}: stated {value}, found {again.get(name)}"
         for name, value in _numbers(stated)
-        if name not in again or abs(again[name] - value) > tolerance
+        if not abs(again.get(name, math.nan) - value) <= tolerance  # NaN is no number found again
     ]
 
 
@@ -66,9 +67,7 @@ def main() -> int:
     """Print the metrics and what differs; return 1 when something does."""
     parser = argparse.ArgumentParser(prog="python -m inference.evaluation.shipped.check")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("XRAY_DATA", "../shared/data"))
-    )
+    parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

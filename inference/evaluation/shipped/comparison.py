@@ -8,7 +8,6 @@ they may have trained on.
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from inference.datafolder import data_folder
 from inference.evaluation.loaded import Loaded, load_model
 from inference.evaluation.measures.bootstrap import interval, resample
 from inference.evaluation.measures.metrics import weighted_auc
@@ -153,9 +153,7 @@ def main() -> None:
     """Print the AUCs side by side."""
     parser = argparse.ArgumentParser(prog="python -m inference.evaluation.shipped.comparison")
     parser.add_argument("--model", type=Path, required=True, help="a chest findings model")
-    parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("XRAY_DATA", "../shared/data"))
-    )
+    parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.datafolder import data_folder
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.heldout import mean_auc, several_findings
 from inference.manifest import read_manifest
@@ -25,7 +26,7 @@ from inference.training.shipped.bodypart import bodypart_plan, calibrated_alone
 from inference.training.shipped.bodypart_scores import by_source
 from inference.training.shipped.chest import chest_plan
 from inference.training.shipped.labels import FINDING_KEYS
-from inference.training.shipped.options import DEFAULT_DATA, Member, Options
+from inference.training.shipped.options import Member, Options
 from inference.training.shipped.run import Plan, train
 from inference.training.workbench.baselines import hog_features, svm_logits
 from inference.training.workbench.progress import Reporter
@@ -96,7 +97,7 @@ METHODS = (
 def main() -> None:
     """Train the simpler methods, score them, write manifest and card again."""
     parser = argparse.ArgumentParser(prog="python -m inference.training.shipped.baselines")
-    parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA), help="the images")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="the images")
     parser.add_argument("--model", type=Path, required=True, help="folder of a shipped model")
     parser.add_argument("--card", type=Path, help="default: docs/models/NAME.md")
     told = parser.parse_args()

@@ -44,18 +44,16 @@ from inference.training.shipped.labels import (
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, parse_options
 from inference.training.shipped.outoffold import OutOfFold, keep
-from inference.training.shipped.run import (
-    Material,
-    Plan,
-    Trained,
+from inference.training.shipped.run import Material, Plan, Trained, train
+from inference.training.shipped.sections import (
     data_section,
     storage_difference,
     terms_of_starts,
-    train,
     training_section,
 )
 from inference.training.shipped.sources_bodypart import (
     SOURCES,
+    TABLES,
     bodypart_samples,
     disguised_targets,
     read_samples,
@@ -190,7 +188,7 @@ def publish(plan: Plan, trained: Trained) -> None:
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
         labels=bodypart_labels(calibration, pair, points),
-        data=plain(data_section(options, material, SOURCES)),
+        data=plain(data_section(options, material, SOURCES, TABLES)),
         metrics={
             **measured(probabilities, targets, samples, points, pair),
             "disguised": plain(disguised_section(of_disguised, targets, told, points)),

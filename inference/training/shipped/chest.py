@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.evaluation.loaded import Loaded, load_model
-from inference.evaluation.measures.metrics import auc
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.comparison import compare
+from inference.evaluation.shipped.comparison_rivals import ONNX_FILES, TEACHER_FILE
 from inference.evaluation.shipped.heldout import (
     chest_held_out,
     chest_reliability,
@@ -23,36 +23,28 @@ from inference.evaluation.shipped.localisation import pointing_game
 from inference.manifest import (
     Gate,
     InputSpec,
-    Label,
     ModelManifest,
-    OperatingPoint,
-    read_manifest,
 )
 from inference.preprocess import RECIPE
+from inference.registry import SHIPPED
 from inference.training.augment import Augmentation
 from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD
-from inference.training.calibrate import Calibration, fit_calibration
+from inference.training.calibrate import fit_calibration
 from inference.training.export import LICENCE_NIH, plain, take_place, write_manifest, write_weights
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
+from inference.training.shipped.chest_labels import finding_labels, gates_of, with_reporting
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import (
     FINDING_KEYS,
-    FINDINGS,
-    FRONTAL_CHEST,
-    INVERTED,
-    TURNED,
 )
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, parse_options
-from inference.training.shipped.run import (
-    Material,
-    Plan,
-    Trained,
+from inference.training.shipped.run import Material, Plan, Trained, train
+from inference.training.shipped.sections import (
     data_section,
     storage_difference,
     terms_of_starts,
-    train,
     training_section,
 )
 from inference.training.shipped.sources_chest import (
@@ -61,21 +53,23 @@ from inference.training.shipped.sources_chest import (
     training_boxes,
     unlabelled_chest_samples,
 )
-from inference.training.shipped.teachers import taught
+from inference.training.shipped.teachers import PUBLIC, taught
 from inference.types import Task
 
 FOLDS = 3
-LOWEST_AUC = 0.65
-"""A finding whose AUC may lie below this, by its 95 % interval, is not reported."""
+TABLES = (
+    Path("chest/nih14/labels.csv"),
+    Path("chest/nih14/boxes.csv"),
+    Path("chest/nih14_64px/labels.csv"),
+    TEACHER_FILE,
+    ONNX_FILES[PUBLIC],
+)
+"""What labels, boxes and teachers' answers come from."""
 
-FEWEST = 15
-"""True images that an interval needs to be believed."""
-
-SENSITIVITY = 0.95
-"""Share of true findings that must not fall below ``absent_below``."""
-
-SPECIFICITY = 0.95
-"""Share of images without a finding that must stay below ``present_at``."""
+CHECK = (
+    "python -m inference.evaluation.shipped.check --model inference/models/chest-findings "
+    "--data ../shared/data"
+)
 
 AUGMENTATION = Augmentation(rotate_degrees=10, zoom=(0.9, 1.2), shift=0.06, contrast=0.3)
 
@@ -164,8 +158,8 @@ def main() -> None:
         variants=6,
         version="0.6.0",
     )
-    plan = chest_plan(options)
-    publish(plan, train(plan))
+    plan, gates = chest_plan(options), gates_of(SHIPPED / "bodypart")
+    publish(plan, train(plan), gates)
 
 
 def chest_plan(options: Options) -> Plan:
@@ -204,7 +198,7 @@ def gently(recipe: Recipe) -> Recipe:
     return replace(recipe, schedule=schedule, head_first=True)
 
 
-def publish(plan: Plan, trained: Trained) -> None:
+def publish(plan: Plan, trained: Trained, gates: tuple[Gate, ...]) -> None:
     """Calibrate, choose operating points, write weights, manifest and card."""
     material, options = plan.material, plan.options
     made = options.out / ".new"
@@ -225,8 +219,8 @@ def publish(plan: Plan, trained: Trained) -> None:
             size=options.size, mean=IMAGENET_MEAN, std=IMAGENET_STD, preprocessing=RECIPE
         ),
         labels=labels,
-        gates=gates(options.out.parent / "bodypart"),
-        data=plain(data_section(options, material, SOURCES)),
+        gates=gates,
+        data=plain(data_section(options, material, SOURCES, TABLES)),
         metrics={"cross_validation": plain(inside(probabilities, samples))},
         training=plain(training_section("chest", plan, trained)),
         weights_sha256=write_weights(made, trained.network),
@@ -298,97 +292,6 @@ def members_section(
             }
         )
     return section
-
-
-CHECK = (
-    "python -m inference.evaluation.shipped.check --model inference/models/chest-findings "
-    "--data ../shared/data"
-)
-
-
-def finding_labels(
-    probabilities: np.ndarray[Any, np.dtype[np.float64]],
-    truth: FloatArray,
-    calibration: Calibration,
-) -> tuple[Label, ...]:
-    """Return the labels with operating points from out-of-fold probabilities."""
-    labels = []
-    for column, finding in enumerate(FINDINGS):
-        scores, present = probabilities[:, column], truth[:, column] >= 0.5
-        at = float(np.quantile(scores[~present], SPECIFICITY))
-        below = min(at, float(np.quantile(scores[present], 1 - SENSITIVITY)))
-        labels.append(
-            Label(
-                key=finding.key,
-                role="finding",
-                code=finding.code,
-                finding_site=finding.site,
-                operating_point=OperatingPoint(
-                    present_at=round(at, 4), absent_below=min(round(below, 4), round(at, 4))
-                ),
-                temperature=float(calibration.temperature[column]),
-                bias=float(calibration.bias[column]),
-            )
-        )
-        print(f"{finding.key}: out-of-fold AUC {auc(scores, present):.3f}", flush=True)
-    return tuple(labels)
-
-
-def with_reporting(label: Label, held_out: dict[str, Any]) -> Label:
-    """Return `label`, not reported where an interval reaches below `LOWEST_AUC`.
-
-    That of all held-out images and that of those with several findings must both lie above it;
-    a finding that fewer than `FEWEST` of the latter show is not reported either.
-    """
-    every, unseen = (part["findings"][label.key] for part in (held_out, held_out["unseen"]))
-    low, reason = min(
-        (every["auc_95"][0], "on the held-out images"),
-        (unseen["auc_95"][0], "on the held-out images with several findings"),
-    )
-    if low < LOWEST_AUC:
-        reason = f"lower 95 % bound of the AUC {reason} is {low:.2f}, below {LOWEST_AUC}"
-    elif unseen["present"] < FEWEST:
-        reason = f"only {unseen['present']} held-out images with several findings show it"
-    else:
-        return label
-    return label.model_copy(update={"reported": False, "not_reported_because": reason})
-
-
-def gates(bodypart: Path) -> tuple[Gate, ...]:
-    """Return the gates that let upright frontal chests in usual greys through.
-
-    At the thresholds of the body part model in that folder.
-    """
-    points = {label.key: label.operating_point for label in read_manifest(bodypart).labels}
-
-    def at(key: str) -> float:
-        point = points[key]
-        assert point is not None
-        return point.present_at
-
-    return (
-        Gate(
-            task=Task.BODY_PART,
-            label=FRONTAL_CHEST,
-            at_least=at(FRONTAL_CHEST),
-            reason_code="gate.not_frontal_chest",
-            reason="Not recognised as a frontal chest radiograph.",
-        ),
-        Gate(
-            task=Task.BODY_PART,
-            label=INVERTED,
-            at_most=at(INVERTED),
-            reason_code="gate.inverted",
-            reason="The greys look inverted; the photometric interpretation may be wrong.",
-        ),
-        Gate(
-            task=Task.BODY_PART,
-            label=TURNED,
-            at_most=at(TURNED),
-            reason_code="gate.turned",
-            reason="The chest looks turned by a quarter or half turn.",
-        ),
-    )
 
 
 if __name__ == "__main__":

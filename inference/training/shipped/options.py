@@ -1,7 +1,6 @@
 """The command line that both training commands share."""
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +8,9 @@ import torch
 
 from audit.errors import InvalidConfiguration
 from inference.architectures import ARCHITECTURES, BESIDE, build
+from inference.datafolder import DATA_FOLDER, data_folder
 from inference.training.backbones import BACKBONES
 from inference.training.device import choose_device
-
-DEFAULT_DATA = "../shared/data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +69,7 @@ def parse_options(
 ) -> Options:
     """Read the command line; the arguments here are the model's defaults."""
     parser = argparse.ArgumentParser(prog=f"python -m inference.training.shipped.{program}")
-    data = os.environ.get("XRAY_DATA", DEFAULT_DATA)
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the images")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the images")
     parser.add_argument("--out", type=Path, default=Path("inference/models") / model)
     parser.add_argument("--card", type=Path, default=Path("docs/models") / f"{model}.md")
     parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
@@ -109,7 +106,7 @@ def parse_options(
 def command_line(program: str, options: Options) -> str:
     """Return the command that trains the same model again, paths as defaults."""
     return (
-        f"python -m inference.training.shipped.{program} --data {DEFAULT_DATA} "
+        f"python -m inference.training.shipped.{program} --data {DATA_FOLDER} "
         f"--size {options.size} --epochs {options.epochs} --variants {options.variants} "
         f"--members {','.join(map(str, options.members))} --seed {options.seed} "
         f"--version {options.version}"

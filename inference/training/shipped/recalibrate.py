@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import BrokenModel
+from inference.datafolder import data_folder
 from inference.evaluation.loaded import load_model
 from inference.evaluation.measures.verdict import choose_thresholds
 from inference.evaluation.shipped.card import write_card
@@ -26,6 +27,7 @@ from inference.evaluation.shipped.heldout import bodypart_held_out
 from inference.manifest import VERSION, Label, ModelManifest, OperatingPoint, read_manifest
 from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
 from inference.training.export import plain, write_manifest
+from inference.training.provenance import code_commit
 from inference.training.samples import FloatArray, target_matrix
 from inference.training.shipped.bodypart import (
     ALIKE,
@@ -36,14 +38,13 @@ from inference.training.shipped.bodypart import (
 from inference.training.shipped.bodypart_scores import measured
 from inference.training.shipped.filing import filing_trials
 from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS
-from inference.training.shipped.options import DEFAULT_DATA
 from inference.training.shipped.outoffold import OUT_OF_FOLD, OutOfFold, load
 
 
 def main() -> None:
     """Read the command line, calibrate, measure and write."""
     parser = argparse.ArgumentParser(prog="python -m inference.training.shipped.recalibrate")
-    parser.add_argument("--data", type=Path, default=Path(DEFAULT_DATA), help="the images")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="the images")
     parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
     parser.add_argument("--card", type=Path, default=Path("docs/models/bodypart.md"))
     parser.add_argument("--out-of-fold", type=Path, default=OUT_OF_FOLD, metavar="FILE")
@@ -57,7 +58,8 @@ def main() -> None:
     except (BrokenModel, OSError, ValueError) as error:
         parser.error(str(error))
     command = f"{parser.prog} --out-of-fold {options.out_of_fold} --version {options.version}"
-    training = {**manifest.training, "recalibrated": command}
+    told = {"recalibrated": command, "recalibrated_by": code_commit()}
+    training = {**manifest.training, **told}
     again = again.model_copy(update={"version": options.version, "training": training})
     stored = replace(load_model(options.model), manifest=again)
     metrics = {**again.metrics, "held_out": plain(bodypart_held_out(stored, options.data))}

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from importlib import import_module
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -22,20 +21,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from inference.architectures import PooledClassifier, averaged, build
-from inference.evaluation.loaded import Loaded
 from inference.training.augment import Augmentation
 from inference.training.backbones import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, pretrained
 from inference.training.device import Device, choose_device
-from inference.training.samples import FloatArray, Sample, Squares, list_sha256
+from inference.training.samples import FloatArray, Sample, Squares
 from inference.training.shipped.bank import StemBank
 from inference.training.shipped.crossval import Fits, Recipe, run_folder
 from inference.training.shipped.loop import Tail, Wanted, as_given
-from inference.training.shipped.options import Member, Options, command_line
+from inference.training.shipped.options import Member, Options
 from inference.training.shipped.pointing import Boxes
 
 _CODE_OF_COPIES = (
     "inference.architectures",
+    "inference.efficientnet_lite",
+    "inference.mobilenet_v3",
     "inference.preprocess",
+    "inference.small_cnn",
     "inference.training.augment",
     "inference.training.backbones",
     "inference.training.shipped.bank",
@@ -54,7 +55,7 @@ _CODE_OF_FITS = (
 
 BANKS = Path(".work/banks")
 _OF_BANK = (
-    "pixels", "copies", "size", "variants", "backbone", "frozen", "scratch", "augmentation", "seed",
+    "pixels", "copies", "size", "variants", "backbone", "frozen", "start", "augmentation", "seed",
     "device",
 )  # fmt: skip
 """What makes the maps of two runs the same."""
@@ -110,10 +111,10 @@ class Plan:
     gentle: Recipe | None = None
     """For a member whose start had learned from radiographs; the same recipe by default."""
 
-    def recipe_of(self, member: Member) -> Recipe:
-        """Return how a member of this plan is trained."""
+    def recipe_of(self, member: Member, seed: int) -> Recipe:
+        """Return how a member of this plan is trained, by a seed of its own."""
         knows = member.pretrained and BACKBONES[member.backbone].knows_radiographs
-        return self.gentle if self.gentle and knows else self.recipe
+        return replace(self.gentle if self.gentle and knows else self.recipe, seed=seed)
 
 
 def train(plan: Plan) -> Trained:
@@ -216,7 +217,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
     options, material = plan.options, plan.material
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
-    recipe = replace(plan.recipe_of(member), seed=seed)
+    recipe = plan.recipe_of(member, seed)
     device = choose_device(options.device, "auto")
     told = _told(plan, member, recipe, device)
     of_bank = {key: told[key] for key in _OF_BANK}
@@ -254,75 +255,6 @@ def _boxes(plan: Plan, member: Member) -> Boxes:
     return plan.material.boxes if member is plan.options.members[0] else {}
 
 
-def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, Any]:
-    """Return the manifest's ``training`` section."""
-    device = choose_device(plan.options.device, "auto")
-    return {
-        "command": command_line(program, plan.options),
-        "seed": plan.options.seed,
-        "device": device.name,
-        "precision": device.precision_name,
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "members": [
-            {
-                "network": member.backbone,
-                "learned_before": member.learned_before,
-                "frozen_stages": member.frozen,
-                "seed": plan.options.seed + place,
-                "commit": commit,
-                "recipe": asdict(plan.recipe_of(member)),
-            }
-            for place, (member, commit) in enumerate(
-                zip(plan.options.members, trained.commits, strict=True)
-            )
-        ],
-    }
-
-
-def terms_of_starts(options: Options) -> str:
-    """Return the terms of the weights that the members started from."""
-    return "; ".join(
-        f"{member.backbone}: {BACKBONES[member.backbone].terms}"
-        for member in options.members
-        if member.pretrained
-    )
-
-
-def storage_difference(trained: Trained, stored: Loaded, squares: Squares) -> float:
-    """Return the largest change of a probability that float16 storage makes, on 64 images."""
-    exact = Loaded(manifest=stored.manifest, network=trained.network)
-    rows = np.linspace(0, len(squares) - 1, 64).astype(int)
-    first = exact.probabilities(exact.logits(squares.pixels[rows]))
-    second = stored.probabilities(stored.logits(squares.pixels[rows]))
-    return float(np.abs(first - second).max())
-
-
-def data_section(
-    options: Options, material: Material, sources: list[dict[str, str]]
-) -> dict[str, Any]:
-    """Return the manifest's ``data`` section: sources, terms and the list's sha256."""
-    used = [s for s in material.samples if s.source != "drawn"]
-    counts: dict[str, int] = {}
-    for sample in material.samples + material.held_out:
-        name = f"{sample.source}{' (held out)' if sample.held_out else ''}"
-        counts[name] = counts.get(name, 0) + 1
-    started = [
-        {
-            "name": f"Weights that {member.backbone} started from",
-            "terms": BACKBONES[member.backbone].terms,
-            "labels": f"none used here; it had learned from {member.learned_before}",
-        }
-        for member in options.members
-        if member.pretrained
-    ]
-    return {
-        "sources": [*sources, *started],
-        "images": counts,
-        "training_list_sha256": list_sha256(options.data, used),
-        "training_list_form": "sorted lines of '<sha256 of the file>  <path in the data folder>'",
-    }
-
-
 def _digest(told: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -331,6 +263,14 @@ def _code_of(modules: tuple[str, ...]) -> str:
     """Return what changes when the code of `modules` does."""
     code = "".join(inspect.getsource(import_module(module)) for module in modules)
     return hashlib.sha256(code.encode()).hexdigest()
+
+
+def start_sha256(member: Member, data: Path) -> str:
+    """Return the sha256 of the weights that a member starts from; nothing where it has none."""
+    if not member.pretrained:
+        return ""
+    file = data / "weights" / BACKBONES[member.backbone].file
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _told(plan: Plan, member: Member, recipe: Recipe, device: Device) -> dict[str, Any]:
@@ -345,7 +285,7 @@ def _told(plan: Plan, member: Member, recipe: Recipe, device: Device) -> dict[st
         "seed": recipe.seed,
         "backbone": member.backbone,
         "frozen": member.frozen,
-        "scratch": not member.pretrained,
+        "start": start_sha256(member, options.data),
         "keys": plan.keys,
         "images": [str(sample.path) for sample in material.samples],
         "pixels": hashlib.sha256(material.squares.pixels.data).hexdigest(),

@@ -25,6 +25,13 @@ ANNOTATIONS = Path(__file__).parent / "annotations"
 FRONTAL_OF_VIEW = {"frontal": 1.0, "lateral": 0.0, "other": 0.0}
 """Our reading of contact sheets; ``unclear`` stays unknown."""
 
+TABLES = (
+    Path("bodypart/unifesp/labels.csv"),
+    Path("bodypart/limbs/labels.csv"),
+    Path("chest/nih14/labels.csv"),
+)
+"""What labels are read from, besides our annotations."""
+
 CAPS = {"shimplant": 80, "cepha": 40, "scolio": 60, "nih": 300, "knee": 60, "slice": 40}
 """Most images of one look-alike source; the slices are counted per kind."""
 

@@ -1,5 +1,7 @@
 """The classical baseline: histograms of oriented gradients and a linear SVM per class."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,23 +16,32 @@ _C = 0.01
 """Cost of errors: small, because features outnumber images."""
 
 
+def check_installed() -> None:
+    """Raise where the packages are missing, before anything is trained for long.
+
+    Raises
+    ------
+    InvalidConfiguration
+        When scikit-image or scikit-learn is not installed.
+    """
+    missing = [name for name in ("skimage", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise InvalidConfiguration(
+            [
+                f"the HOG baseline needs {' and '.join(missing)}: pip install 'dicom-node[train]', "
+                "or --baseline small-cnn or none"
+            ]
+        )
+
+
 def hog_features(squares: Squares, reporter: Reporter) -> FloatArray:
     """Return the features of each square, shape (N, 1764).
 
     Dalal and Triggs, Histograms of Oriented Gradients for Human Detection (CVPR 2005):
     128 by 128 pixels, cells of 16, blocks of 2 by 2 cells, 9 orientations.
-
-    Raises
-    ------
-    InvalidConfiguration
-        When scikit-image is not installed.
     """
-    try:
-        from skimage.feature import hog  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise InvalidConfiguration(
-            ["the HOG baseline needs scikit-image: pip install 'dicom-node[train]'"]
-        ) from error
+    from skimage.feature import hog  # noqa: PLC0415 - an extra
+
     rows = []
     with reporter.work("HOG features", len(squares)) as advance:
         for pixels in squares.pixels:

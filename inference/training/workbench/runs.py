@@ -1,11 +1,10 @@
 """A workbench run from a task to a run folder: data, network, baselines, predictions, model."""
 
-import contextlib
 import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,18 @@ import numpy as np
 import yaml
 
 from audit.errors import InvalidConfiguration
-from inference.training.dataset import DataSet
+from inference.datafolder import data_folder
+from inference.training.dataset import DataSet, limited
 from inference.training.datasets import UnusableData, check_filled, read
 from inference.training.datasets.splitting import SPLITS
 from inference.training.device import Device, choose_device
 from inference.training.export import plain, round_as_stored
 from inference.training.provenance import code_commit
-from inference.training.samples import CACHE, FloatArray, Sample
-from inference.training.shipped.options import DEFAULT_DATA
+from inference.training.samples import CACHE, FloatArray
 from inference.training.whole import whole
-from inference.training.workbench.baselines import hog_features, svm_logits
+from inference.training.workbench.baselines import check_installed, hog_features, svm_logits
 from inference.training.workbench.calibrated import Calibrated, calibrate
+from inference.training.workbench.folder import BASELINES, HOG_SVM, SMALL_CNN, forget, held
 from inference.training.workbench.history import History
 from inference.training.workbench.kept import (
     keep_predictions,
@@ -38,22 +38,6 @@ from inference.training.workbench.squares import squares_of
 from inference.training.workbench.starting import Start, start
 from inference.training.workbench.task import Optimiser, TrainingTask
 from inference.training.workbench.trainer import Diverged, Part, Trainer, logits_of
-
-HOG_SVM, SMALL_CNN = "hog-svm", "small-cnn"
-BASELINES = (HOG_SVM, SMALL_CNN)
-_TRAINED = ("history.csv", "checkpoint.safetensors", "best.safetensors")
-_OURS = (
-    "task.yaml",
-    *_TRAINED,
-    f"history-{SMALL_CNN}.csv",
-    "predictions.npz",
-    *(f"predictions-{name}.npz" for name in BASELINES),
-    *(f"{SMALL_CNN}/{name}" for name in _TRAINED),
-    "model/model.yaml",
-    "model/weights.safetensors",
-    "tensorboard/events.out.tfevents.*",
-)
-"""What a run writes beside its ``run.json``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +84,23 @@ class Run:
 
     def __init__(self, task: TrainingTask, options: RunOptions, reporter: Reporter) -> None:
         self._options, self._reporter = options, reporter
+        if HOG_SVM in options.baselines:
+            check_installed()
         self._device = choose_device(options.device, task.precision, threads=options.threads)
         found = check_filled(read(task.data, options.data, name=task.name), task.data)
-        self._data = _limited(found, options.limit)
+        self._data = limited(found, options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
-        self._identity = _identity(self._task, self._data, self._device, options.weights)
+        self._begun = self._start()
+        self._identity = _identity(self._task, self._data, self._device, self._begun)
         self._parts = self._loaded()
         _check_learnable(self._task, self._parts)
         self._measured = (*self._data.part("val"), *self._data.part("test"))
 
     def finish(self) -> dict[str, Any]:
         """Train what is not trained yet, write the run folder, return its summary."""
-        begun = self._start()
+        begun = self._begun
         folder = self._folder()
-        commit = _held(folder)["commit"]  # of the code that began the run
+        commit = held(folder)["commit"]  # of the code that began the run
         self._told(begun)
         history = History(folder / "history.csv", self._reporter, folder / "tensorboard")
         best = self._train(self._task, begun, folder, history)
@@ -158,14 +145,14 @@ class Run:
         """
         folder = self._options.out
         folder.mkdir(parents=True, exist_ok=True)
-        held = _held(folder)
-        if held and self._options.fresh:
-            _forget(folder)
-        elif held and held["identity"] != self._identity:
+        before = held(folder)
+        if before and self._options.fresh:
+            forget(folder)
+        elif before and before["identity"] != self._identity:
             raise InvalidConfiguration(
                 [
-                    "the run folder holds a run of another task, data set or precision: take "
-                    "--fresh to forget it, or another --out"
+                    "the run folder holds a run of another task, data set, precision or start: "
+                    "take --fresh to forget it, or another --out"
                 ]
             )
         if not (folder / "run.json").exists():
@@ -179,7 +166,7 @@ class Run:
         return folder
 
     def _start(self) -> Start:
-        folders = [self._options.data / "weights", Path(DEFAULT_DATA) / "weights"]
+        folders = [self._options.data / "weights", data_folder() / "weights"]
         outputs = len(output_classes(self._data.kind, self._data.classes))
         begun = start(self._task, outputs, self._options.weights, folders)
         stages = len(begun.network.features)
@@ -203,9 +190,9 @@ class Run:
 
     def _unseen(self) -> list[str]:
         """Return the classes that no training image shows."""
-        shown = (self._parts["train"].targets >= 0.5).any(axis=0)
+        columns = self._parts["train"].targets.T
         classes = output_classes(self._data.kind, self._data.classes)
-        return [name for name, there in zip(classes, shown, strict=True) if not there]
+        return [name for name, shown in zip(classes, columns, strict=True) if shown.max() < 0.5]
 
     def _train(self, task: TrainingTask, begun: Start, folder: Path, history: History) -> int:
         trainer = Trainer(
@@ -285,18 +272,6 @@ class Run:
         return self._answers(begun)
 
 
-def _limited(data: DataSet, limit: int) -> DataSet:
-    """Return at most `limit` images of each split, evenly along its list."""
-    if not limit:
-        return data
-    samples: list[Sample] = []
-    for split in SPLITS:
-        own = data.part(split)
-        rows = np.linspace(0, len(own) - 1, min(limit, len(own))).astype(int)
-        samples += [own[row] for row in rows]
-    return replace(data, samples=tuple(samples))
-
-
 def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
     if len(parts["train"].squares) < 2 or not len(parts["val"].squares):
         raise UnusableData(["training needs two training images and one validation image"])
@@ -310,49 +285,13 @@ def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
         )
 
 
-def _identity(task: TrainingTask, data: DataSet, device: Device, weights: Path | None) -> str:
+def _identity(task: TrainingTask, data: DataSet, device: Device, begun: Start) -> str:
     """Return a digest of everything that decides the result, the code apart."""
     told: Sequence[Any] = [
         task.document(),
         device.precision_name,
-        str(weights),
+        begun.told,
         [[str(s.path), s.split, s.group, s.targets] for s in data.samples],
         [[(data.root / s.path).stat().st_size] for s in data.samples],
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _held(folder: Path) -> dict[str, str]:
-    """Return what ``run.json`` says of the run in a folder; nothing where there is no run."""
-    file = folder / "run.json"
-    if not file.exists():
-        names = {Path(pattern).parts[0] for pattern in _OURS}
-        taken = sorted(name for name in names if (folder / name).exists())
-        if taken:
-            raise InvalidConfiguration(
-                [
-                    f"the run folder holds {', '.join(taken)} but no run.json, so no run of "
-                    "this command: take another --out"
-                ]
-            )
-        return {}
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return {key: str(told[key]) for key in ("identity", "commit")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidConfiguration(
-            [
-                "the run folder's run.json is cut off, or not what `dicom-node train` writes: "
-                "take another --out, or remove what you do not need there"
-            ]
-        ) from error
-
-
-def _forget(folder: Path) -> None:
-    """Remove what a run leaves, and nothing else; ``run.json`` last, so that a kill is no end."""
-    for pattern in (*(f"{name}.partial" for name in (*_OURS, "run.json")), *_OURS, "run.json"):
-        for file in folder.glob(pattern):
-            file.unlink()
-    for name in {Path(pattern).parts[0] for pattern in _OURS if "/" in pattern}:
-        with contextlib.suppress(OSError):  # it is not there, or holds something else too
-            (folder / name).rmdir()

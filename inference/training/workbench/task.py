@@ -57,7 +57,7 @@ class Optimiser(_Section):
 
 
 class RateSchedule(_Section):
-    """The course of the rates; `inference.training.losses.rate_factor` has the formula."""
+    """The course of the rates; the formula is `objective.rate_factor` of this package."""
 
     name: Literal["cosine", "one_cycle", "step"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.5

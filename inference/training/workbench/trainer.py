@@ -96,7 +96,7 @@ class Trainer:
     folder : Path
         Exists; what an earlier run with the same `identity` left there is gone on with.
     identity : str
-        Names everything that decides the result: task, data, code.
+        Names everything that decides the result, the code apart.
     device : Device
     reporter : Reporter
     history : History
