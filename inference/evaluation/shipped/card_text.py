@@ -26,7 +26,7 @@ LIMITS = {
             "what is scored into training, and whose images they are is not known: some may be of "
             "patients who are scored.",
             "- Photographs and other pictures that are no radiographs are not always called none "
-            "of ours; those that are not mostly get no region of any likelihood.",
+            "of ours; those that are missed mostly get no probable region.",
             "- Clavicle, forearm, lower leg, sinus, skull (beyond lateral cephalograms) and thigh "
             "have few images: their numbers above are rough, and errors there are likely.",
             "- Neighbouring regions (hand and wrist, thoracic and lumbar spine, hip and pelvis) "
@@ -68,8 +68,10 @@ LIMITS = {
             "- Half of every training target is what other networks say: a stronger one, which "
             "answers for some of the images and was trained on the public training split, and a "
             "weaker one, which knows of one finding an image only (see *Data*).",
-            "- Adults, frontal views, one institution. Children, lateral views and portable "
-            "detectors of other makers are untested; the gate keeps other views out.",
+            "- Frontal views, mostly of adults, of one institution. Too few patients are under 18 "
+            "to say how good it is for children; lateral views and detectors of other makers are "
+            "untested. The gate keeps other views out.",
+            "- It does not know left from right: images were mirrored in training.",
             "- Which findings are reported was decided by the interval on the held-out images, and "
             "so was how far the second member keeps to its start (docs/decisions/0026); the "
             "numbers on them are therefore slightly flattered.",
