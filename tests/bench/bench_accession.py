@@ -17,15 +17,6 @@ import numpy as np
 from inference.assignment import Options
 from inference.datafolder import data_folder
 from inference.evaluation.measures.verdict import Thresholds, choose_thresholds
-from inference.evaluation.shipped.accession_scores import ACCEPTED, Shares, questions
-from inference.evaluation.shipped.misfiling import (
-    Filing,
-    LabelledImage,
-    Mistake,
-    Part,
-    file_patient,
-    renamed,
-)
 from inference.manifest import Label, read_manifest
 from inference.reconcile import reconcile
 from inference.regions import RegionMap, load_regions
@@ -51,6 +42,15 @@ from inference.types import (
     Task,
 )
 from inference.verify import Seen
+from tests.bench.accession_scores import ACCEPTED, Shares, questions
+from tests.bench.misfiling import (
+    Filing,
+    LabelledImage,
+    Mistake,
+    Part,
+    file_patient,
+    renamed,
+)
 
 LOOK_ALIKES = (
     ("KNEE", "LOWERLEG"),

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from inference.accessions import ProposalKind
-from inference.evaluation.shipped.accession_scores import Shares, score
-from inference.evaluation.shipped.misfiling import (
+from inference.reconcile import reconcile
+from inference.regions import load_regions
+from tests.accessions import saw
+from tests.bench.accession_scores import Shares, score
+from tests.bench.misfiling import (
     Filing,
     LabelledImage,
     Mistake,
@@ -13,9 +16,6 @@ from inference.evaluation.shipped.misfiling import (
     file_patient,
     renamed,
 )
-from inference.reconcile import reconcile
-from inference.regions import load_regions
-from tests.accessions import saw
 
 TABLE = load_regions()
 

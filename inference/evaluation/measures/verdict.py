@@ -4,7 +4,7 @@ The rule of the running node: *match* when any expected region reaches its ``pre
 is the region with the highest probability, `LEAST_LIKELY` at least and not below
 ``absent_below``; *mismatch* when every expected region lies below ``absent_below`` and some
 other region reaches ``present_at``; *uncertain* otherwise, and wherever ``NotOurs`` is present.
-Here every image has one expected region.
+Here every image has one expected region. Flags are of bool, shape (M,), one for each trial.
 """
 
 from dataclasses import dataclass

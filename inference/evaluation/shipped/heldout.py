@@ -1,4 +1,8 @@
-"""Measure a model on images that were held out of its training."""
+"""Measure a model on images that were held out of its training.
+
+Everywhere, `probabilities` are calibrated, float64 (N, L), or (N,) of one label; `targets` float32
+(N, L), NaN where unknown; body part columns are those of `BODYPART_KEYS`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -223,7 +223,11 @@ def publish(plan: Plan, trained: Trained) -> None:
 def calibrated_alone(
     logits: FloatArray, targets: FloatArray, folds: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return the probabilities of out-of-fold logits, calibrated by images as they are."""
+    """Return probabilities (N, L) of out-of-fold logits (N, L), by images as they are.
+
+    `targets` are (N, L), NaN where unknown; `folds` (N,) keep what an image is calibrated by apart
+    from it.
+    """
     return calibrated_apart(
         logits, folds, lambda rows: fit_calibration(logits[rows], targets[rows], alike=ALIKE)
     )
@@ -232,7 +236,7 @@ def calibrated_alone(
 def auxiliary_points(
     probabilities: NDArray[np.float64], targets: FloatArray
 ) -> dict[str, OperatingPoint]:
-    """Return the operating points of NotOurs, Inverted, Turned and FrontalChest.
+    """Return the operating points of NotOurs and the gates, from arrays (N, L).
 
     Inverted and Turned are present where at most 0.5 % of images that are not so reach,
     FrontalChest where at most 1 % of frontal chests fall short; none of them below one half.
@@ -271,7 +275,7 @@ def _point(at: float) -> OperatingPoint:
 def with_disguised(
     logits: FloatArray, disguised: FloatArray, targets: FloatArray, told: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return logits and targets to calibrate on.
+    """Return logits and targets (2 N, L) to calibrate on: of N images, then of their copies.
 
     Disguised copies count for what they were disguised by, and for nothing else.
     """

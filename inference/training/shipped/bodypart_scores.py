@@ -1,4 +1,8 @@
-"""What cross-validation says of a body part network: the sections of its manifest."""
+"""What cross-validation says of a body part network: the sections of its manifest.
+
+Everywhere, `probabilities` are calibrated and out of fold, float64 (N, L); `targets` float32 (N, L)
+with NaN where unknown; columns are those of `BODYPART_KEYS`, and `samples` are the N images.
+"""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.accessions import Proposal, Reconciliation, Standing
-from inference.evaluation.shipped.misfiling import Filing, Mistake
+from tests.bench.misfiling import Filing, Mistake
 
 ALARMS = frozenset({Standing.MISMATCH, Standing.EXTRA})
 """Standings of an image that tell a technologist that something is wrong."""
