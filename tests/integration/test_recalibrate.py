@@ -1,11 +1,13 @@
 """The shipped body part model is what its kept out-of-fold logits make of it."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inference.manifest import read_manifest
+from inference.training.provenance import code_commit
 from inference.training.shipped import recalibrate
 from inference.training.shipped.outoffold import keep, load
 from tests.bench.bench_accession import COMMITTED
@@ -55,3 +57,22 @@ def test_what_does_not_fit_changes_nothing(*, change, version, said, tmp_path, m
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert (SHIPPED / "model.yaml").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_manifest_says_what_calibrated_it_again_and_by_which_code(tmp_path, monkeypatch):
+    model, card = tmp_path / "bodypart", tmp_path / "card.md"
+    shutil.copytree(SHIPPED, model)
+    held_out = read_manifest(SHIPPED).metrics["held_out"]
+    monkeypatch.setattr(recalibrate, "bodypart_held_out", lambda *_: held_out)
+    argv = ["--data", str(data_dir()), "--model", str(model), "--card", str(card)]
+    argv += ["--out-of-fold", str(COMMITTED), "--version", "9.9.9"]
+    monkeypatch.setattr("sys.argv", ["recalibrate", *argv])
+
+    recalibrate.main()
+
+    manifest = read_manifest(model)
+    assert manifest.version == "9.9.9"
+    assert manifest.training["recalibrated_by"] == code_commit()
+    assert manifest.training["recalibrated"].endswith(f"{COMMITTED} --version 9.9.9")
+    assert f"(code `{code_commit()}`)" in card.read_text()

@@ -7,6 +7,7 @@ from inference.evaluation.measures.verdict import MOST_FALSE
 from inference.evaluation.shipped.card_form import percent, table, three
 from inference.evaluation.shipped.heldout import NAMED_AT
 from inference.manifest import ModelManifest
+from inference.training.shipped.looked_at import looked_at
 
 
 def bodypart_sections(manifest: ModelManifest) -> list[str]:
@@ -134,7 +135,8 @@ def _verdict_text(verdict: dict[str, Any]) -> str:
             f"{percent(MOST_FALSE)} of the correct images, half of the one in a hundred that may "
             "be, this one flags most of the swapped. Where one half of the images chooses and the "
             "other half counts, chance can pass that limit.",
-            "Seven labels of UNIFESP that are plainly wrong are put right but in the second row. "
+            f"{len(looked_at())} labels of UNIFESP that are plainly wrong are put right but in the "
+            "second row. "
             "They were found among the alarms of our own network and judged by eye, not by a "
             "radiologist; labels without an alarm were not looked at.",
             "What is neither match nor mismatch is *uncertain* and goes to a person.",
