@@ -127,9 +127,9 @@ def main() -> None:
         model="bodypart",
         members="mobilenet_v2:4,efficientnet_lite0:9",
         size=224,
-        epochs=6,
+        epochs=8,
         variants=8,
-        version="0.7.0",
+        version="0.6.1",
     )
     plan = bodypart_plan(options)
     publish(plan, train(plan))
