@@ -51,6 +51,14 @@ def logging_as_before() -> Iterator[None]:
     structlog.configure(**config)
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """Undo what a test does to torch's threads: two tests with two each wait for each other."""
+    yield
+    if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS")):
+        sys.modules["torch"].set_num_threads(int(threads))
+
+
 @pytest.fixture
 def taken_at() -> datetime:
     """When invented images were taken."""
