@@ -207,6 +207,7 @@ def test_a_process_leaves_alone_the_queues_that_it_does_not_serve(engines: Engin
     assert fate(work, "foreign", 1) is Fate.LIVE
 
 
+@pytest.mark.slow
 def test_stopping_waits_for_what_runs_and_takes_nothing_new(engines: Engines) -> None:
     blocked = Blocked()
     work = engines.started(blocked, {QUEUE: 1})

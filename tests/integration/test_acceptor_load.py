@@ -60,6 +60,7 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
+@pytest.mark.slow
 def test_idle_and_stuck_associations_do_not_slow_a_sender(reception):
     ds = chest_radiograph()
     message = store_pdus(store_command(ds), dataset_bytes(ds))
@@ -81,6 +82,7 @@ def test_idle_and_stuck_associations_do_not_slow_a_sender(reception):
     assert reception.leftovers == []
 
 
+@pytest.mark.slow
 def test_a_thousand_short_associations_leave_no_thread_and_little_memory(reception):
     request = associate_rq()
     threads = threading.active_count()

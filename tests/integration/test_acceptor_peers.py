@@ -239,6 +239,7 @@ def test_a_plain_peer_on_the_tls_port_is_named_as_such(reception, certificates):
         eventually(lambda: metrics.counts.get(plain) == 1)
 
 
+@pytest.mark.slow
 def test_a_silent_client_on_the_tls_port_blocks_nobody(reception, certificates):
     trusting = ssl.create_default_context(cafile=certificates.ca)
     trusting.check_hostname = False

@@ -366,6 +366,7 @@ def test_a_pdu_that_drips_in_is_aborted_though_it_never_stops(reception):
         eventually(lambda: not reception.leftovers)
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_read_its_answers_is_let_go(reception):
     metrics = CountingMetrics()
     echo = pdu(P_DATA, pdv(3, 3, echo_command()))

@@ -275,6 +275,7 @@ def test_an_association_over_tls_with_both_certificates(tls_scp, certificates, t
     sender.verify()
 
 
+@pytest.mark.slow
 def test_a_server_of_another_authority_is_not_trusted(tls_scp, tmp_path, three):
     others = Certificates(tmp_path)
     sender = tls_scp.sender(tls_ca_file=others.folder / "ca.pem")

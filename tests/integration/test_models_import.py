@@ -187,6 +187,7 @@ def configuration(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_listed_and_runs_in_the_node(
     tmp_path, configuration, checkpoint, capsys
 ):

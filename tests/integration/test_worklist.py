@@ -192,6 +192,7 @@ def test_a_ris_that_is_away_is_left_alone_after_failures() -> None:
     assert time.monotonic() - started < 0.1
 
 
+@pytest.mark.slow
 def test_a_ris_that_never_says_a_word_costs_the_wait() -> None:
     with silent_listener() as port:
         silent = source(port, wait_s=0.3, timeout_s=1)
@@ -240,6 +241,7 @@ def test_thousands_of_matches_are_cancelled() -> None:
         assert cancelled.wait(10)
 
 
+@pytest.mark.slow
 def test_a_ris_that_does_not_heed_a_cancel_is_hung_up_on() -> None:
     def deaf(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         for _ in range(400):
@@ -341,6 +343,7 @@ def test_a_step_that_was_discontinued_is_a_cancelled_order() -> None:
     assert order.state is OrderState.CANCELLED
 
 
+@pytest.mark.slow
 def test_an_association_over_tls_is_made_and_a_stranger_is_refused(tmp_path: Path) -> None:
     made = make_certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

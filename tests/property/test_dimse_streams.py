@@ -206,6 +206,7 @@ def test_any_bytes_after_the_request_end_an_association_cleanly(node, content):
     _survives(node, associate_rq() + content)
 
 
+@pytest.mark.slow
 @given(st.lists(changes, min_size=1, max_size=4))
 @settings(
     max_examples=150,

@@ -2,6 +2,7 @@
 
 from io import BytesIO
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread, dcmwrite
@@ -38,6 +39,7 @@ def _as_read(keyword: str, text: str) -> RawDataElement:
     return RawDataElement(tag, dictionary_VR(keyword), len(value), value, 0, False, True)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     identity=st.fixed_dictionaries({}, optional=dict.fromkeys(IDENTITY, PRINTABLE)),

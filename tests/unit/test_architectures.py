@@ -107,6 +107,7 @@ def test_unknown_name_is_refused(name: str) -> None:
         build(name, 2)
 
 
+@pytest.mark.slow
 def test_models_import_in_a_fresh_interpreter() -> None:
     code = (
         "from inference.torchvision_compat import torchvision_models as m;"

@@ -23,6 +23,7 @@ print(kept, given_back, faults())
 """
 
 
+@pytest.mark.slow
 def test_blocks_that_are_freed_are_not_faulted_in_again() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True
