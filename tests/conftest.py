@@ -53,7 +53,7 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def threads_as_before() -> Iterator[None]:
-    """Undo what a test does to torch's threads: two tests with two each wait for each other."""
+    """Undo what a test does to torch's threads: more of them than cores slow the tests after it."""
     yield
     if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS")):
         sys.modules["torch"].set_num_threads(int(threads))

@@ -30,7 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write a self-contained HTML report of what `train` left in a run folder, or "
         "of a stored model on labelled images: curves, confusion, calibration, subgroups, "
-        "baselines, worst errors. Scores have 95 %% intervals."
+        "baselines, worst errors. Scores have 95 % intervals."
     )
     add_config_flag(parser)
     parser.add_argument("run_folder", nargs="?", type=Path, metavar="RUN", help="a run folder")
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     reporter.line("drawing the report")
     unseen = write_evaluation(found, out, root=root if arguments.images else None)
     if unseen:
-        reporter.line(f"{unseen} thumbnails are missing: {root} lacks their images; see --data")
+        reporter.line(f"thumbnails missing: {unseen}, no such images under {root}; see --data")
     print(f"report: {out}", file=sys.stderr)
     if arguments.json is not None:
         write_json(found, arguments.json)

@@ -8,6 +8,7 @@ import pytest
 
 from inference.architectures import build
 from inference.manifest import read_manifest
+from inference.registry import SHIPPED
 from inference.training.samples import Sample, Squares
 from inference.training.shipped import chest
 from inference.training.shipped.chest_labels import gates_of
@@ -26,6 +27,13 @@ def undecoded(data: Path, samples: list[Sample], *, size: int) -> Squares:
     return Squares(
         pixels=np.zeros((count, size, size), np.uint8), boxes=np.zeros((count, 4), np.int64)
     )
+
+
+def test_a_chest_model_takes_the_gates_of_the_body_part_model_beside_it(tmp_path):
+    elsewhere = tmp_path / "chest-findings"
+    assert chest.bodypart_beside(elsewhere) == SHIPPED / "bodypart"
+    shutil.copytree(MODELS / "bodypart", tmp_path / "bodypart")
+    assert chest.bodypart_beside(elsewhere) == tmp_path / "bodypart"
 
 
 def test_an_interrupted_publication_leaves_the_model_that_was_there(tmp_path, monkeypatch):

@@ -370,6 +370,23 @@ def test_a_class_that_a_trial_leaves_without_images_is_named(tmp_path, monkeypat
     assert "learned from no training image" not in capsys.readouterr().err
 
 
+def test_a_class_of_which_only_doubts_are_left_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = ["file,patient_id,split,Mass,Nodule"]
+    for split, marks in (("train", ("1,0", "1,1", "0,1", "1,")), ("val", ("1,0", "0,1"))):
+        for index, mark in enumerate(marks):
+            draw(Path("data", f"{split}{index}.png"), bool(index % 2), index)
+            lines.append(f"{split}{index}.png,{split}{index},{split},{mark}")
+    Path("data", "labels.csv").write_text("\n".join(lines))
+    told = command(tmp_path, Path("data"), "run", "chest-findings")
+
+    given = ["--set=classes=[Mass, Nodule]", "--set=data.test_share=0.0"]
+    code = main([*told, *given, "--limit", "2"])
+
+    assert code == 0
+    assert "learned from no training image: Nodule\n" in capsys.readouterr().err
+
+
 def test_the_command_prints_scores_and_lists_its_tasks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = pneumonia_folder(tmp_path / "data")
@@ -402,6 +419,7 @@ def test_a_run_that_diverges_says_what_to_lower_each_time(tmp_path, monkeypatch,
 
 def test_a_start_that_is_there_only_now_is_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XRAY_DATA", raising=False)
     data = pneumonia_folder(tmp_path / "data")
     given = options(tmp_path, data, baselines=())
     task = read_task("pneumonia", {**SMALL, "network": "mobilenet_v3_small", "pretrained": True})

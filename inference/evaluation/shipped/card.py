@@ -120,7 +120,12 @@ def _tables(digests: dict[str, str]) -> list[str]:
     """Return the tables that labels were read from; nothing of a model that does not tell."""
     if not digests:
         return []
-    return [table(("Labels were read from", "sha256"), [(k, f"`{v}`") for k, v in digests.items()])]
+    return [
+        table(
+            ("Labels, boxes and answers of teachers come from", "sha256"),
+            [(k, f"`{v}`") for k, v in digests.items()],
+        )
+    ]
 
 
 def _reliability_svg(manifest: ModelManifest) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.datafolder import DATA_FOLDER
 from inference.evaluation.loaded import load_model
 from inference.evaluation.measures.verdict import Thresholds, choose_thresholds
 from inference.evaluation.shipped.card import write_card
@@ -24,12 +25,7 @@ from inference.training.export import (
 )
 from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
-from inference.training.shipped.bodypart_scores import (
-    FOLDS,
-    by_source,
-    disguised_section,
-    measured,
-)
+from inference.training.shipped.bodypart_scores import FOLDS, by_source, disguised_section, measured
 from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.filing import filing_trials
 from inference.training.shipped.labels import (
@@ -78,7 +74,7 @@ AUGMENTATION = Augmentation(
 )
 CHECK = (
     "python -m inference.evaluation.shipped.check --model inference/models/bodypart "
-    "--data ../shared/data"
+    f"--data {DATA_FOLDER}"
 )
 
 

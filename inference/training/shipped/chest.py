@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.datafolder import DATA_FOLDER
 from inference.evaluation.loaded import Loaded, load_model
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.comparison import compare
@@ -20,11 +21,7 @@ from inference.evaluation.shipped.heldout import (
     several_findings,
 )
 from inference.evaluation.shipped.localisation import pointing_game
-from inference.manifest import (
-    Gate,
-    InputSpec,
-    ModelManifest,
-)
+from inference.manifest import Gate, InputSpec, ModelManifest
 from inference.preprocess import RECIPE
 from inference.registry import SHIPPED
 from inference.training.augment import Augmentation
@@ -35,9 +32,7 @@ from inference.training.folds import NO_FOLD, group_folds
 from inference.training.samples import FloatArray, Sample, Squares, load_squares, target_matrix
 from inference.training.shipped.chest_labels import finding_labels, gates_of, with_reporting
 from inference.training.shipped.crossval import Recipe
-from inference.training.shipped.labels import (
-    FINDING_KEYS,
-)
+from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, parse_options
 from inference.training.shipped.run import Material, Plan, Trained, train
@@ -68,7 +63,7 @@ TABLES = (
 
 CHECK = (
     "python -m inference.evaluation.shipped.check --model inference/models/chest-findings "
-    "--data ../shared/data"
+    f"--data {DATA_FOLDER}"
 )
 
 AUGMENTATION = Augmentation(rotate_degrees=10, zoom=(0.9, 1.2), shift=0.06, contrast=0.3)
@@ -158,8 +153,15 @@ def main() -> None:
         variants=6,
         version="0.6.0",
     )
-    plan, gates = chest_plan(options), gates_of(SHIPPED / "bodypart")
+    gates = gates_of(bodypart_beside(options.out))
+    plan = chest_plan(options)
     publish(plan, train(plan), gates)
+
+
+def bodypart_beside(model: Path) -> Path:
+    """Return the body part model beside a chest model, else the one of the package."""
+    beside = model.parent / "bodypart"
+    return beside if (beside / "model.yaml").is_file() else SHIPPED / "bodypart"
 
 
 def chest_plan(options: Options) -> Plan:

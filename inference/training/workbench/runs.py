@@ -19,11 +19,10 @@ from inference.training.datasets.splitting import SPLITS
 from inference.training.device import Device, choose_device
 from inference.training.export import plain, round_as_stored
 from inference.training.provenance import code_commit
-from inference.training.samples import CACHE, FloatArray
+from inference.training.samples import CACHE, FloatArray, target_matrix
 from inference.training.whole import whole
 from inference.training.workbench.baselines import check_installed, hog_features, svm_logits
 from inference.training.workbench.calibrated import Calibrated, calibrate
-from inference.training.workbench.folder import BASELINES, HOG_SVM, SMALL_CNN, forget, held
 from inference.training.workbench.history import History
 from inference.training.workbench.kept import (
     keep_predictions,
@@ -33,6 +32,7 @@ from inference.training.workbench.kept import (
 )
 from inference.training.workbench.model import Facts, write_model
 from inference.training.workbench.progress import Reporter
+from inference.training.workbench.runfolder import BASELINES, HOG_SVM, SMALL_CNN, forget_run, run_in
 from inference.training.workbench.scores import epoch_scores
 from inference.training.workbench.squares import squares_of
 from inference.training.workbench.starting import Start, start
@@ -79,7 +79,8 @@ class Run:
     Raises
     ------
     InvalidConfiguration
-        When the data, the device, the weights or the run folder cannot be used.
+        When the data, the device, the weights or the run folder cannot be used, or packages of a
+        baseline are missing.
     """
 
     def __init__(self, task: TrainingTask, options: RunOptions, reporter: Reporter) -> None:
@@ -90,17 +91,17 @@ class Run:
         found = check_filled(read(task.data, options.data, name=task.name), task.data)
         self._data = limited(found, options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
-        self._begun = self._start()
-        self._identity = _identity(self._task, self._data, self._device, self._begun)
+        start = self._start().told
+        self._identity = _identity(self._task, self._data, self._device, start)
         self._parts = self._loaded()
         _check_learnable(self._task, self._parts)
         self._measured = (*self._data.part("val"), *self._data.part("test"))
 
     def finish(self) -> dict[str, Any]:
         """Train what is not trained yet, write the run folder, return its summary."""
-        begun = self._begun
+        begun = self._start()
         folder = self._folder()
-        commit = held(folder)["commit"]  # of the code that began the run
+        commit = run_in(folder)["commit"]  # of the code that began the run
         self._told(begun)
         history = History(folder / "history.csv", self._reporter, folder / "tensorboard")
         best = self._train(self._task, begun, folder, history)
@@ -145,9 +146,9 @@ class Run:
         """
         folder = self._options.out
         folder.mkdir(parents=True, exist_ok=True)
-        before = held(folder)
+        before = run_in(folder)
         if before and self._options.fresh:
-            forget(folder)
+            forget_run(folder)
         elif before and before["identity"] != self._identity:
             raise InvalidConfiguration(
                 [
@@ -190,9 +191,10 @@ class Run:
 
     def _unseen(self) -> list[str]:
         """Return the classes that no training image shows."""
-        columns = self._parts["train"].targets.T
-        classes = output_classes(self._data.kind, self._data.classes)
-        return [name for name, shown in zip(classes, columns, strict=True) if shown.max() < 0.5]
+        classes = self._data.classes
+        columns = target_matrix(self._data.part("train"), classes).T
+        shown = [bool((column >= 0.5).any()) for column in columns]  # NaN is unknown
+        return [name for name, there in zip(classes, shown, strict=True) if not there]
 
     def _train(self, task: TrainingTask, begun: Start, folder: Path, history: History) -> int:
         trainer = Trainer(
@@ -285,12 +287,12 @@ def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
         )
 
 
-def _identity(task: TrainingTask, data: DataSet, device: Device, begun: Start) -> str:
+def _identity(task: TrainingTask, data: DataSet, device: Device, start: str) -> str:
     """Return a digest of everything that decides the result, the code apart."""
     told: Sequence[Any] = [
         task.document(),
         device.precision_name,
-        begun.told,
+        start,
         [[str(s.path), s.split, s.group, s.targets] for s in data.samples],
         [[(data.root / s.path).stat().st_size] for s in data.samples],
     ]

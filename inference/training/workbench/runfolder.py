@@ -23,7 +23,7 @@ _OURS = (
 """What a run writes beside its ``run.json``."""
 
 
-def held(folder: Path) -> dict[str, str]:
+def run_in(folder: Path) -> dict[str, str]:
     """Return what ``run.json`` says of the run in a folder; nothing where there is no run.
 
     Raises
@@ -55,7 +55,7 @@ def held(folder: Path) -> dict[str, str]:
         ) from error
 
 
-def forget(folder: Path) -> None:
+def forget_run(folder: Path) -> None:
     """Remove what a run leaves, and nothing else; ``run.json`` last, so that a kill is no end."""
     for pattern in (*(f"{name}.partial" for name in (*_OURS, "run.json")), *_OURS, "run.json"):
         for file in folder.glob(pattern):
