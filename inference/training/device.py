@@ -55,7 +55,7 @@ def choose_device(device: str, precision: str, *, threads: int = 0) -> Device:
     device : str
         ``auto`` takes CUDA where there is one, else ``cpu``; or either by name.
     precision : str
-        ``auto`` takes bfloat16 where the processor computes in it, on CUDA else float16 with
+        ``auto`` takes bfloat16 where the processor is fast in it, on CUDA else float16 with
         scaled gradients, on a CPU else float32; or one of them by name.
     threads : int
         Compute threads of the process; 0 leaves them as they are.
@@ -86,4 +86,5 @@ def choose_device(device: str, precision: str, *, threads: int = 0) -> Device:
 def _fastest(name: str) -> str:
     if name == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16") else "float32"
+    # Without AMX, in AVX-512 alone, it takes longer than float32 (docs/decisions/0027).
+    return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"

@@ -311,3 +311,16 @@ def test_float16_is_refused_on_a_processor_without_it():
         choose_device("cpu", "float16")
     assert choose_device("cpu", "float32").precision is torch.float32
     assert choose_device("cpu", "auto").precision_name in {"float32", "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("can", "taken"),
+    [
+        ({}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": False}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": True}, "bfloat16"),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_only_where_it_is_fast_in_it(can, taken, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert choose_device("cpu", "auto").precision_name == taken
