@@ -1,5 +1,6 @@
 """A model that is made again takes the old one's place only when all of it is measured."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from inference.architectures import build
+from inference.evaluation.shipped.card import _data
 from inference.manifest import read_manifest
 from inference.registry import SHIPPED
 from inference.training.samples import Sample, Squares
@@ -20,6 +22,10 @@ from tests.data import data_dir
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 MODELS = Path(__file__).parents[2] / "inference" / "models"
+
+
+def sha256_of(file: str) -> str:
+    return hashlib.sha256((data_dir() / file).read_bytes()).hexdigest()
 
 
 def undecoded(data: Path, samples: list[Sample], *, size: int) -> Squares:
@@ -71,3 +77,10 @@ def test_an_interrupted_publication_leaves_the_model_that_was_there(tmp_path, mo
 
     assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
     assert read_manifest(out).version != "9.9.9"
+    made = read_manifest(out / ".new")
+    assert set(made.data["tables_sha256"]) == {str(table) for table in chest.TABLES}
+    assert made.data["tables_sha256"]["chest/nih14/boxes.csv"] == sha256_of("chest/nih14/boxes.csv")
+    (member,) = made.training["members"]
+    assert member["start_sha256"] == sha256_of("weights/nih15_mobilenetv3s_dequant_fp32.onnx")
+    assert member["recipe"]["seed"] == member["seed"] == 0
+    assert f"| chest/nih14/boxes.csv | `{sha256_of('chest/nih14/boxes.csv')}` |" in _data(made.data)

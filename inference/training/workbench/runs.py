@@ -91,8 +91,8 @@ class Run:
         found = check_filled(read(task.data, options.data, name=task.name), task.data)
         self._data = limited(found, options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
-        start = self._start().told
-        self._identity = _identity(self._task, self._data, self._device, start)
+        weights = self._start().told
+        self._identity = _identity(self._task, self._data, self._device, weights)
         self._parts = self._loaded()
         _check_learnable(self._task, self._parts)
         self._measured = (*self._data.part("val"), *self._data.part("test"))
@@ -287,12 +287,12 @@ def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
         )
 
 
-def _identity(task: TrainingTask, data: DataSet, device: Device, start: str) -> str:
+def _identity(task: TrainingTask, data: DataSet, device: Device, weights: str) -> str:
     """Return a digest of everything that decides the result, the code apart."""
     told: Sequence[Any] = [
         task.document(),
         device.precision_name,
-        start,
+        weights,
         [[str(s.path), s.split, s.group, s.targets] for s in data.samples],
         [[(data.root / s.path).stat().st_size] for s in data.samples],
     ]
