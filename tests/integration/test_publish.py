@@ -16,6 +16,7 @@ from inference.training.shipped import chest
 from inference.training.shipped.chest_labels import gates_of
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.options import Options, members_of
+from inference.training.shipped.outoffold import OUT_OF_FOLD_CHEST, load
 from inference.training.shipped.run import Plan, Trained
 from tests.data import data_dir
 
@@ -83,4 +84,8 @@ def test_an_interrupted_publication_leaves_the_model_that_was_there(tmp_path, mo
     (member,) = made.training["members"]
     assert member["start_sha256"] == sha256_of("weights/nih15_mobilenetv3s_dequant_fp32.onnx")
     assert member["recipe"]["seed"] == member["seed"] == 0
+    kept = load(OUT_OF_FOLD_CHEST)
+    assert kept.weights_sha256 == made.weights_sha256
+    assert kept.paths == tuple(str(s.path) for s in material.samples if s.source == "nih")
+    assert np.array_equal(kept.logits, logits[: len(kept.paths)])
     assert f"| chest/nih14/boxes.csv | `{sha256_of('chest/nih14/boxes.csv')}` |" in _data(made.data)

@@ -39,7 +39,7 @@ from inference.training.shipped.labels import (
 )
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, parse_options
-from inference.training.shipped.outoffold import OutOfFold, keep
+from inference.training.shipped.outoffold import OUT_OF_FOLD, OutOfFold, keep
 from inference.training.shipped.run import Material, Plan, Trained, train
 from inference.training.shipped.sections import (
     data_section,
@@ -199,7 +199,8 @@ def publish(plan: Plan, trained: Trained) -> None:
             paths=tuple(str(sample.path) for sample in samples),
             folds=folds,
             weights_sha256=manifest.weights_sha256,
-        )
+        ),
+        OUT_OF_FOLD,
     )
     stored = load_model(made)
     held_out = plain(bodypart_held_out(stored, options.data))

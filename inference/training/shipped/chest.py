@@ -35,6 +35,7 @@ from inference.training.shipped.crossval import Recipe
 from inference.training.shipped.labels import FINDING_KEYS
 from inference.training.shipped.loop import Schedule
 from inference.training.shipped.options import Options, parse_options
+from inference.training.shipped.outoffold import OUT_OF_FOLD_CHEST, OutOfFold, keep
 from inference.training.shipped.run import Material, Plan, Trained, train
 from inference.training.shipped.sections import (
     data_section,
@@ -228,6 +229,15 @@ def publish(plan: Plan, trained: Trained, gates: tuple[Gate, ...]) -> None:
         weights_sha256=write_weights(made, trained.network),
     )
     write_manifest(made, manifest)
+    keep(
+        OutOfFold(
+            logits=logits,
+            paths=tuple(str(sample.path) for sample in samples),
+            folds=material.folds[scored],
+            weights_sha256=manifest.weights_sha256,
+        ),
+        OUT_OF_FOLD_CHEST,
+    )
     stored = load_model(made)
     held_out = plain(chest_held_out(stored, options.data))
     difference = round(storage_difference(trained, stored, material.squares), 6)

@@ -1,6 +1,6 @@
 """What networks that never saw an image said of it, kept for later evaluations.
 
-The body part training writes this file; a copy of the shipped model's lies in the tests.
+The trainings of the shipped models write these files; copies of theirs lie in the tests.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from inference.training.whole import whole
 
-OUT_OF_FOLD = Path(".work/out-of-fold/bodypart.npz")
+KEPT = Path(".work/out-of-fold")
+OUT_OF_FOLD = KEPT / "bodypart.npz"
+OUT_OF_FOLD_CHEST = KEPT / "chest-findings.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,7 @@ class OutOfFold:
     """Logits of training images, each by a network that saw neither it nor its group."""
 
     logits: NDArray[np.float32]
-    """Shape (N, L), columns as `BODYPART_KEYS`."""
+    """Shape (N, L), columns as the labels of the model."""
 
     paths: tuple[str, ...]
     """Of the images, relative to the data folder."""
@@ -29,7 +31,7 @@ class OutOfFold:
     """Of the network that was fitted to all of them; empty where that is not known."""
 
 
-def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
+def keep(found: OutOfFold, file: Path) -> None:
     """Write out-of-fold logits beside the images they are of."""
     with whole(file) as stream:
         np.savez_compressed(
@@ -41,13 +43,13 @@ def keep(found: OutOfFold, file: Path = OUT_OF_FOLD) -> None:
         )
 
 
-def load(file: Path = OUT_OF_FOLD) -> OutOfFold:
+def load(file: Path) -> OutOfFold:
     """Return what `keep` wrote.
 
     Raises
     ------
     FileNotFoundError
-        The body part network was not trained on this machine.
+        The network was not trained on this machine.
     """
     with np.load(file) as stored:
         return OutOfFold(
