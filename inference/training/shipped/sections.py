@@ -44,11 +44,12 @@ def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, An
 
 def terms_of_starts(options: Options) -> str:
     """Return the terms of the weights that the members started from."""
-    return "; ".join(
-        f"{member.backbone}: {BACKBONES[member.backbone].terms}"
-        for member in options.members
-        if member.pretrained
-    )
+    return "; ".join(f"{start}: {BACKBONES[start].terms}" for start in _starts(options))
+
+
+def _starts(options: Options) -> list[str]:
+    """Return the backbones whose weights members started from, each once."""
+    return list(dict.fromkeys(m.backbone for m in options.members if m.pretrained))
 
 
 def storage_difference(trained: Trained, stored: Loaded, squares: Squares) -> float:
@@ -85,12 +86,11 @@ def data_section(
         counts[name] = counts.get(name, 0) + 1
     started = [
         {
-            "name": f"Weights that {member.backbone} started from",
-            "terms": BACKBONES[member.backbone].terms,
-            "labels": f"none used here; it had learned from {member.learned_before}",
+            "name": f"Weights that {start} started from",
+            "terms": BACKBONES[start].terms,
+            "labels": f"none used here; it had learned from {BACKBONES[start].learned_from}",
         }
-        for member in options.members
-        if member.pretrained
+        for start in _starts(options)
     ]
     return {
         "sources": [*sources, *started],
