@@ -148,11 +148,11 @@ def main() -> None:
     options = parse_options(
         "chest",
         model="chest-findings",
-        members="mobilenet_v2:4,mobilenet_v3_small:4",
+        members="mobilenet_v2:4,mobilenet_v3_small:4,mobilenet_v2:4",
         size=224,
         epochs=6,
         variants=6,
-        version="0.6.0",
+        version="0.7.0",
     )
     gates = gates_of(bodypart_beside(options.out))
     plan = chest_plan(options)
