@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from dicom_node.report.content import ReportImage, ReportProposal, ReportRequest
 from dicom_node.report.reading import (
+    Finding,
     Labels,
     decoded,
     findings,
@@ -174,11 +175,7 @@ def findings_sentences(image: ReportImage, labels: Labels) -> list[str]:
     ]
     found = findings(image, labels)
     if found:
-        named = [
-            f"{f.code.meaning} {_words(f.output.decision)} ({percent(f.output.probability)})"
-            for f in found
-            if f.output.decision is not Decision.ABSENT
-        ]
+        named = [_named(f) for f in found if f.output.decision is not Decision.ABSENT]
         absent = [f.code.meaning for f in found if f.output.decision is Decision.ABSENT]
         parts = ["; ".join(named) if named else "No finding present"]
         parts += [f"Absent: {', '.join(absent)}"] if absent else []
@@ -188,8 +185,14 @@ def findings_sentences(image: ReportImage, labels: Labels) -> list[str]:
     return sentences
 
 
-def _words(decision: Decision) -> str:
-    return "PRESENT" if decision is Decision.PRESENT else "undetermined"
+def _named(finding: Finding) -> str:
+    """Return a finding that is not absent; a present one with its threshold, which may be low."""
+    meaning, output = finding.code.meaning, finding.output
+    probability = percent(output.probability)
+    if output.decision is not Decision.PRESENT:
+        return f"{meaning} undetermined ({probability})"
+    threshold = "" if output.threshold is None else f", threshold {percent(output.threshold)}"
+    return f"{meaning} PRESENT ({probability}{threshold})"
 
 
 def _expected(expectation: Expectation | None, regions: Mapping[str, Code]) -> str:

@@ -35,10 +35,21 @@ def test_the_report_warns_then_judges_then_goes_through_the_images_then_the_find
         "Image 1: MATCH. Expected Chest (from Body Part Examined); shows Chest (99.8 %).",
         "Image 2: MISMATCH. Expected Chest (from Body Part Examined); shows Hand (99.8 %).",
         "Image 3: NOT CHECKED. Could not be decoded (pixels.damaged).",
-        "Image 1: Pneumothorax PRESENT (91.3 %); Pleural effusion undetermined (41.0 %). "
-        "Absent: Cardiomegaly, Nodule. Not assessed: Diaphragmatic hernia.",
+        "Image 1: Pneumothorax PRESENT (91.3 %, threshold 45.0 %); Pleural effusion undetermined "
+        "(41.0 %). Absent: Cardiomegaly, Nodule. Not assessed: Diaphragmatic hernia.",
         "Image 2: Findings model not run: not a frontal chest.",
     ]
+
+
+def test_a_finding_of_a_model_without_threshold_names_none():
+    image = chest_image(chest_radiograph())
+    without = tuple(
+        replace(told, labels=tuple(replace(output, threshold=None) for output in told.labels))
+        for told in image.analysis.predictions
+    )
+    silent = replace(image, analysis=replace(image.analysis, predictions=without))
+    (line,) = [line for line in summary_lines(request_for(silent)) if "PRESENT" in line]
+    assert "Pneumothorax PRESENT (91.3 %); " in line
 
 
 @pytest.mark.parametrize(
