@@ -43,7 +43,7 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
             [_rival(each) for each in metrics["comparison"]],
         ),
         "## Heat maps",
-        "Maps are Grad-CAM at the last layer of "
+        "Maps are Grad-CAM at the last layer of the first member, "
         f"{manifest.training['members'][0]['network']}. "
         "How often the highest cell of a finding's map lies inside a box that a radiologist drew "
         "(held-out images that have boxes), beside the share of the image that the boxes cover; "
@@ -107,7 +107,7 @@ def _how_well(manifest: ModelManifest) -> list[str]:
 
 def _members(manifest: ModelManifest) -> list[tuple[str, ...]]:
     return [
-        _alone(told["network"], score)
+        _alone(f"{told['network']}, seed {told['seed']}", score)
         for told, score in zip(
             manifest.training["members"], manifest.metrics["members"], strict=True
         )
