@@ -67,10 +67,10 @@ class Label(_Section):
 
     not_reported_because: str | None = None
     operating_point: OperatingPoint | None = None
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The calibrated probability is sigmoid(logit / temperature + bias)."""
 
-    bias: float = 0.0
+    bias: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
 class InputSpec(_Section):

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, count, positive, print_json_lines
-from dicom_node.cli.reports import needs_extra
+from dicom_node.cli.reports import add_data_arguments, changes_of, needs_extra
 from dicom_node.config.load import load
 from inference.registry import LoadedModel, Registry, load_model
 
@@ -32,8 +32,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_config_flag(parser)
     parser.add_argument("model", help="folder with model.yaml, or the name of an installed model")
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="DICOM, PNG, JPEG, BMP or TIFF file"
+        "images", nargs="*", type=Path, metavar="IMAGE", help="DICOM, PNG, JPEG, BMP or TIFF file"
     )
+    parser.add_argument("--task", help="instead: the images of a task file or a shipped task")
+    add_data_arguments(parser)
+    parser.add_argument("--split", choices=("train", "val", "test", "all"), default="test")
     parser.add_argument(
         "--method", action="append", default=[], help=f"one or more, by commas: {_METHODS} (all)"
     )
@@ -75,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         html=arguments.html,
         threads=arguments.threads,
     )
-    total = len(arguments.images) * max(len(columns), 1) * len(chosen)
+    images = _images(arguments)
+    total = len(images) * max(len(columns), 1) * len(chosen)
     console = Console(stderr=True)
     with Progress(
         TextColumn("maps"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -83,14 +87,36 @@ def run(arguments: argparse.Namespace) -> int:
     ) as progress:  # fmt: skip
         task = progress.add_task("maps", total=total)
         try:
-            found = files.study(
-                model, arguments.images, request, after_map=lambda: progress.advance(task)
-            )
+            found = files.study(model, images, request, after_map=lambda: progress.advance(task))
         except OSError as error:
             print(f"error: {arguments.out} cannot be written: {error.strerror}", file=sys.stderr)
             return _UNAVAILABLE
     _show(found, arguments)
     return _FAILED if any("error" in image for image in found) else _DONE
+
+
+def _images(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files that are named, or those of labelled images."""
+    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - as said above
+
+    labelled = arguments.task is not None or arguments.layout is not None
+    if labelled == bool(arguments.images):
+        raise InvalidConfiguration(["name image files, or give --task or --layout"])
+    if not labelled:
+        if given := [f"--{name}" for name in ("set", "limit") if getattr(arguments, name)]:
+            raise InvalidConfiguration([f"{', '.join(given)}: with --task or --layout only"])
+        return list(arguments.images)
+    data = labelled_images(
+        arguments.data,
+        task=arguments.task,
+        layout=arguments.layout,
+        changes=changes_of(arguments),
+        limit=arguments.limit,
+    )
+    images = [data.root / s.path for s in data.samples if arguments.split in ("all", s.split)]
+    if not images:
+        raise InvalidConfiguration([f"the data set has no {arguments.split} images; see --split"])
+    return images
 
 
 def _model(arguments: argparse.Namespace) -> LoadedModel:

@@ -72,5 +72,7 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float32)
         low, high = float(values.min()), float(values.max())
+        if not np.isfinite([low, high]).all():
+            raise ValueError("a grey value is no finite number")
         return (values - low) / max(high - low, 1e-6)
     return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255.0)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from inference.evaluation.shipped.check import differences
 from inference.manifest import read_manifest
 from inference.training.provenance import code_commit
 from inference.training.shipped import recalibrate
 from inference.training.shipped.outoffold import keep, load
+from inference.training.shipped.sources_bodypart import TABLES
 from tests.bench.bench_accession import COMMITTED
 from tests.data import data_dir
 
@@ -26,15 +28,12 @@ def test_calibrating_the_shipped_model_again_changes_nothing():
         assert new.temperature == pytest.approx(old.temperature, abs=2e-3)
         assert new.bias == pytest.approx(old.bias, abs=2e-3)
         assert new.operating_point == old.operating_point
-    for section in ("cross_validation", "verdict", "not_ours"):
-        assert list(again.metrics[section]) == list(manifest.metrics[section])
+    for section in ("cross_validation", "verdict", "not_ours", "frontal_gate"):
+        stated, found = (m.metrics[section] for m in (manifest, again))
+        assert differences(stated, found, tolerance=5e-3) == []
+        assert differences(found, stated, tolerance=5e-3) == []
     assert again.metrics["members"] == manifest.metrics["members"]
     assert again.metrics["disguised"] == manifest.metrics["disguised"]
-    top1 = "top1_in_label_set"
-    for source in ("unifesp", "limbs"):
-        new, old = (m.metrics["cross_validation"][source] for m in (again, manifest))
-        assert new[top1] == pytest.approx(old[top1], abs=2e-3)
-        assert new["macro_f1_of_labels"] == pytest.approx(old["macro_f1_of_labels"], abs=4e-3)
 
 
 @pytest.mark.parametrize(
@@ -74,5 +73,6 @@ def test_the_manifest_says_what_calibrated_it_again_and_by_which_code(tmp_path, 
     manifest = read_manifest(model)
     assert manifest.version == "9.9.9"
     assert manifest.training["recalibrated_by"] == code_commit()
+    assert set(manifest.data["tables_sha256"]) == {str(table) for table in TABLES}
     assert manifest.training["recalibrated"].endswith(f"{COMMITTED} --version 9.9.9")
     assert f"(code `{code_commit()}`)" in card.read_text()

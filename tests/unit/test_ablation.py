@@ -19,14 +19,6 @@ def test_a_row_says_what_it_changes_and_how_sure_that_is() -> None:
     assert f"| {second.name} | 0.739 | +0.011 (-0.004 to +0.026) |" in page
 
 
-def test_variants_that_were_not_run_are_named() -> None:
-    rows = [row(variant.name, 0.7, 0.01, 0.0, 0.02) for variant in VARIANTS]
-    assert "Not run to the end" not in _page(rows)
-    assert _page(rows[:-2]).endswith(
-        f"Not run to the end: {VARIANTS[-2].name}; {VARIANTS[-1].name}.\n"
-    )
-
-
 def test_every_variant_changes_something_the_first_nothing() -> None:
     changes = [(v.options, v.recipe, v.schedule, v.mix) for v in VARIANTS]
     assert not any(changes[0])

@@ -233,9 +233,11 @@ def test_the_nih_table_gives_labels_patients_and_attributes(tmp_path):
 def test_the_test_list_that_comes_with_nih_is_kept(tmp_path):
     names = [f"{p:08d}_{i:03d}.png" for p in (3, 9) for i in (0, 1)]
     nih(tmp_path)
-    (tmp_path / "test_list.txt").write_text("\n".join(names))
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "labels.csv").rename(tmp_path / "meta" / "labels.csv")
+    (tmp_path / "meta" / "test_list.txt").write_text("\n".join(names))
 
-    data = read_form("csv", tmp_path)
+    data = read_form("csv", tmp_path, table="meta/labels.csv")
 
     assert sorted(s.path.name for s in data.part("test")) == names
 
@@ -342,6 +344,16 @@ def test_sixteen_bit_images_are_stretched_not_clipped(tmp_path):
     picture = read_picture(tmp_path / "deep.png")
 
     np.testing.assert_allclose(picture, (values - 1000.0) / 39000.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_grey_values_that_are_no_numbers_are_no_image(tmp_path, value):
+    values = np.ones((8, 8), np.float32)
+    values[3, 3] = value
+    Image.fromarray(values).save(tmp_path / "float.tiff")
+
+    with pytest.raises(UnusableImage, match=r"float\.tiff"):
+        read_picture(tmp_path / "float.tiff")
 
 
 @pytest.mark.parametrize("name", ["broken.png", "broken.dcm"])

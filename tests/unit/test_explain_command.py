@@ -1,8 +1,10 @@
 """``dicom-node explain``: what it prints, what it refuses, and with which exit code."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,37 @@ def test_a_file_without_an_image_fails_but_does_not_stop_the_rest(folder, image,
     assert "error: absent.png" in said.err
     assert "image.png: mass" in said.out
     assert "random order" in said.out
+
+
+def test_labelled_images_are_explained_a_few_of_a_split(folder, image, tmp_path, capsys):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for number in range(2):
+                shutil.copy(image, tmp_path / "set" / split / name / f"{number}.png")
+    asked = ["explain", str(folder), "--layout", "folder", "--data", str(tmp_path / "set")]
+    asked += ["--method", "grad-cam", "--out", str(tmp_path / "o"), "--json"]
+
+    assert main([*asked, "--limit", "2"]) == 0
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(line["image"]).parts[-3:-1] for line in lines] == [("test", "a"), ("test", "b")]
+    assert main([*asked, "--split", "val"]) == 3
+    assert "no val images; see --split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ([], "name image files, or give --task or --layout"),
+        (["{image}", "--task", "pneumonia"], "name image files, or give --task or --layout"),
+        (["{image}", "--limit", "3"], "--limit: with --task or --layout only"),
+    ],
+)
+def test_images_are_named_in_one_way(*, folder, image, tmp_path, told, reason, capsys):
+    named = [argument.format(image=image) for argument in told]
+    assert main(["explain", str(folder), *named, "--out", str(tmp_path / "o")]) == 3
+    assert reason in capsys.readouterr().err
 
 
 def test_an_unknown_label_or_method_is_a_mistake_of_usage(folder, image, tmp_path, capsys):

@@ -13,7 +13,7 @@ from inference.training.shipped.chest import gently
 from inference.training.shipped.crossval import Fits, Recipe
 from inference.training.shipped.linear import with_fitted_head
 from inference.training.shipped.loop import Schedule, predict
-from inference.training.shipped.options import Member, Options
+from inference.training.shipped.options import Options, members_of
 from inference.training.shipped.run import Material, Plan
 from tests.lessons import FLOAT32, bank_and_tail, bright_and_dark, lesson_of
 
@@ -60,11 +60,10 @@ def test_a_recipe_says_whether_the_head_comes_first(tmp_path: Path) -> None:
     assert out_of_fold(head_first=False) < 0.9
 
 
-def test_a_start_that_knows_radiographs_is_trained_gently() -> None:
-    recipe = Recipe(schedule=RESTING)
+def plan_of_three(recipe: Recipe) -> Plan:
     nothing = Squares(pixels=np.zeros((0, 32, 32), np.uint8), boxes=np.zeros((0, 4), np.int64))
     nowhere = Path("nowhere")
-    plan = Plan(
+    return Plan(
         material=Material(
             samples=[],
             squares=nothing,
@@ -75,13 +74,25 @@ def test_a_start_that_knows_radiographs_is_trained_gently() -> None:
         keys=("odd",),
         options=Options(
             data=nowhere, out=nowhere, card=nowhere, size=32, epochs=1, variants=1,
-            members=(), seed=3, threads=1, device="cpu", version="0",
+            members=members_of("mobilenet_v2:4,mobilenet_v3_small:4,mobilenet_v2:4"),
+            seed=3, threads=1, device="cpu", version="0",
         ),
         recipe=recipe,
         augmentation=Augmentation(),
         gentle=gently(recipe),
     )  # fmt: skip
-    assert plan.recipe_of(Member("mobilenet_v3_small", 4), seed=5).head_first
-    assert plan.recipe_of(Member("mobilenet_v2", 4), seed=5) == replace(recipe, seed=5)
-    ungentle = replace(plan, gentle=None)
-    assert not ungentle.recipe_of(Member("mobilenet_v3_small", 4), seed=5).head_first
+
+
+def test_a_start_that_knows_radiographs_is_trained_gently() -> None:
+    recipe = Recipe(schedule=RESTING)
+    plan = plan_of_three(recipe)
+    assert plan.recipe_of(0) == replace(recipe, seed=3)
+    assert plan.recipe_of(1).head_first
+    assert not plan.recipe_of(2).head_first
+    assert [plan.recipe_of(place).seed for place in range(3)] == [3, 4, 5]
+    assert not replace(plan, gentle=None).recipe_of(1).head_first
+
+
+def test_only_the_first_member_is_held_to_boxes() -> None:
+    plan = plan_of_three(Recipe(schedule=replace(RESTING, pointing=0.1)))
+    assert [plan.recipe_of(place).schedule.pointing for place in range(3)] == [0.1, 0.0, 0.0]

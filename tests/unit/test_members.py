@@ -1,6 +1,7 @@
 """Networks trained alone that answer together, and what of their answers is reported."""
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,22 @@ from inference.manifest import Label
 from inference.training.samples import Sample
 from inference.training.shipped.chest_labels import FEWEST, with_reporting
 from inference.training.shipped.labels import FINDING_KEYS
-from inference.training.shipped.options import Member, members_of, parse_options
+from inference.training.shipped.options import Member, Options, members_of, parse_options
 from inference.training.shipped.run import Trained, together
 
 
-def test_members_are_named_with_what_they_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["train", "--members", "mobilenet_v2:7,efficientnet_lite0:6"])
-    options = parse_options(
+def told(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Options:
+    monkeypatch.setattr("sys.argv", ["train", *arguments])
+    return parse_options(
         "x", model="x", members="resnet18:0", size=64, epochs=1, variants=1, version="0.0.1"
     )
+
+
+def test_members_are_named_with_what_they_keep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    members = "mobilenet_v2:7,efficientnet_lite0:6"
+    options = told(monkeypatch, "--members", members, "--data", str(tmp_path))
     assert options.members == (Member("mobilenet_v2", 7), Member("efficientnet_lite0", 6))
     assert build(options.architecture, 2).head.in_features == 2560
     assert members_of(",".join(map(str, options.members))) == options.members
@@ -30,14 +38,35 @@ def test_members_are_named_with_what_they_keep(monkeypatch: pytest.MonkeyPatch) 
 def test_a_processor_that_is_not_there_is_refused_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["train", "--device", "cuda"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as ended:
-        parse_options(
-            "x", model="x", members="resnet18:0", size=64, epochs=1, variants=1, version="0.0.1"
-        )
+        told(monkeypatch, "--device", "cuda")
     assert ended.value.code == 2
     assert "there is no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "reason"),
+    [
+        ("--version", "1.0", "a version is three numbers"),
+        ("--epochs", "0", "0 is less than 1"),
+        ("--variants", "0", "0 is less than 1"),
+        ("--threads", "-1", "-1 is less than 1"),
+        ("--size", "8", "8 is less than 32"),
+        ("--data", "nowhere", "nowhere: no such folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_it_is_begun(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argument: str,
+    value: str,
+    reason: str,
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        told(monkeypatch, argument, value)
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -98,6 +127,7 @@ def test_images_with_several_findings_are_told_from_the_others() -> None:
         (0.64, 0.70, FEWEST, "on the held-out images is 0.64, below 0.65"),
         (0.70, 0.61, FEWEST, "with several findings is 0.61, below 0.65"),
         (0.60, 0.61, FEWEST, "on the held-out images is 0.60, below 0.65"),
+        (0.70, math.nan, FEWEST, "with several findings is nan, below 0.65"),
         (0.70, 0.70, FEWEST - 1, f"only {FEWEST - 1} held-out images"),
     ],
 )

@@ -138,8 +138,10 @@ def test_a_wrong_command_says_what_is_wrong(
     assert message in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_predictions_is_refused(run_folder: Path) -> None:
-    (run_folder / "predictions.npz").write_bytes(b"no archive")
+@pytest.mark.parametrize("left", [slice(0), slice(-40), slice(4, None), slice(100)])
+def test_a_file_that_is_no_predictions_is_refused(run_folder: Path, left: slice) -> None:
+    file = run_folder / "predictions.npz"
+    file.write_bytes(file.read_bytes()[left])
     with pytest.raises(InvalidConfiguration, match="not the predictions"):
         read_run(run_folder)
 

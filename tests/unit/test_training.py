@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from safetensors.torch import load_file
 
 from inference.architectures import build
 from inference.evaluation.measures.metrics import (
@@ -130,6 +132,13 @@ class Elsewhere(Device):
         return nullcontext()
 
 
+def test_a_training_whose_loss_is_no_number_leaves_nothing(tmp_path: Path) -> None:
+    squares, targets = bright_and_dark(8)
+    bank, tail = bank_and_tail(squares, tmp_path)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        fitted(tail, bank, targets, Schedule(epochs=1, batch=4, head_rate=float("inf")))
+
+
 def test_everything_of_a_step_is_where_it_is_computed(tmp_path: Path) -> None:
     device = Elsewhere()
     squares, targets = bright_and_dark(8)
@@ -202,6 +211,12 @@ def test_exported_numbers_are_plain() -> None:
 def test_half_precision_weights_load_as_float32(tmp_path: Path) -> None:
     network = build("mobilenet_v2", 3)
     digest = write_weights(tmp_path, network)
-    stored = (tmp_path / "weights.safetensors").read_bytes()
-    assert hashlib.sha256(stored).hexdigest() == digest
-    assert len(stored) < 6_000_000
+    stored = tmp_path / "weights.safetensors"
+    assert hashlib.sha256(stored.read_bytes()).hexdigest() == digest
+    assert stored.stat().st_size < 6_000_000
+    loaded = build("mobilenet_v2", 3)
+    loaded.load_state_dict(load_file(stored))
+    for name, exact in network.state_dict().items():
+        again = loaded.state_dict()[name]
+        assert again.dtype == exact.dtype
+        torch.testing.assert_close(again, exact, rtol=1e-3, atol=1e-7)

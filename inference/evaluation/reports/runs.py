@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,7 @@ def _read(file: Path) -> Predictions:
                 splits=tuple(str(split) for split in stored["split"]),
                 attributes=tuple(json.loads(str(text)) for text in stored["attributes"]),
             )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
         raise InvalidConfiguration(
             [f"{file.name}: not the predictions that `dicom-node train` writes"]
         ) from error

@@ -50,10 +50,16 @@ def render_card(folder: Path) -> str:
         LIMITS[manifest.task.value],
         "## Printed by",
         f"`{command} --out docs/models/{manifest.name}.md`. The metrics were written into "
-        f"`model.yaml` by the training command; scores on held-out images, with their "
-        f"subgroups, are recomputed by `{manifest.metrics.get('command', '')}`.",
+        "`model.yaml` by the commands above, what simpler methods reach by `python -m "
+        f"inference.training.shipped.baselines`; {_checked(manifest)} are recomputed by "
+        f"`{manifest.metrics.get('command', '')}`.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _checked(manifest: ModelManifest) -> str:
+    subgroups = " and in subgroups" if "subgroups" in manifest.metrics else ""
+    return f"scores on held-out images{subgroups}"
 
 
 def _facts(manifest: ModelManifest) -> str:
@@ -73,7 +79,7 @@ def _facts(manifest: ModelManifest) -> str:
         *(("Member", _member(member)) for member in training["members"]),
         ("Trained", f"{training['date']}, seed {training['seed']}, {training['precision']}"),
         (
-            "Made again by, with the code named above",
+            "Made again by, with the code of the members",
             " then ".join(_commands(training)),
         ),
         ("Licence", manifest.licence),

@@ -46,8 +46,10 @@ def bodypart_sections(manifest: ModelManifest) -> list[str]:
         ),
         *_members(manifest),
         _chest_text(cross["unifesp_chest_recall"]),
-        "Per output, cross-validation over all sources, at the region threshold "
-        f"{verdict['present_at']}. Classes with few images have wide, unprinted errors:",
+        "Per output, cross-validation over all sources, where it is *present*: regions and "
+        f"*Others* at {verdict['present_at']}, *NotOurs* at {metrics['not_ours']['present_at']}, "
+        f"*FrontalChest* at {metrics['frontal_gate']['at_least']}. Classes with few images have "
+        "wide, unprinted errors:",
         table(("Output", "Images", "Precision", "Recall", "F1", "AUC"), classes),
         "Confusions, UNIFESP, cross-validation (highest output per true label, most frequent "
         "first; an image that shows several regions is right when it names any of them):",
@@ -177,7 +179,7 @@ def _not_ours_text(found: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"*NotOurs* at {found['present_at']} or above says that an image is no radiograph of "
-            "ours; one in a thousand of the radiographs reaches it (cross-validation). No "
+            "ours; about one in a thousand of the radiographs reaches it (cross-validation). No "
             "photograph is trained on; drawn textures and scenes stand in for them.",
             table(("Images", "Number", "Called none of ours (95 %)"), rows),
         ]

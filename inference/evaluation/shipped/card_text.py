@@ -1,5 +1,7 @@
 """The words of the model cards that no measurement changes."""
 
+from inference.training.shipped.sources_bodypart import CAPS
+
 INTRODUCTIONS = {
     "body_part": (
         "Says which of 21 body regions a radiograph shows, so that the node can compare it with "
@@ -21,6 +23,11 @@ LIMITS = {
         [
             "- One hospital (UNIFESP) gives most regions; limbs, shoulders and spines come from "
             "small public sets with labels that no radiologist checked.",
+            "- Of what looks alike few images are taken, drawn by the seed, to learn from as to be "
+            f"scored: at most {CAPS['shimplant']} shoulders with implants, {CAPS['cepha']} "
+            f"cephalograms and {CAPS['scolio']} spines of a split of the limbs, {CAPS['nih']} NIH "
+            f"chests of a split, {CAPS['knee']} knee crops, {CAPS['slice']} hands of 64 pixels and "
+            "as many slices of a kind.",
             "- 722 of the training images were read by us, after a hint of version 0.4.0 "
             "(docs/decisions/0020). They are scored nowhere, but the hint may carry a little of "
             "what is scored into training, and whose images they are is not known: some may be of "

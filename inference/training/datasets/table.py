@@ -105,7 +105,7 @@ def _load(layout: TableLayout | UnifespLayout, root: Path) -> _Table:
     classes = layout.classes or _named_classes(layout, rows, columns)
     if layout.kind is TaskKind.BINARY and len(classes) != 2:
         raise UnusableData([f"{layout.table}: a binary task has two classes, not {len(classes)}"])
-    listed = root / "test_list.txt"  # how NIH ChestX-ray14 gives its split
+    listed = (root / layout.table).with_name("test_list.txt")  # as ChestX-ray14 gives its split
     names = listed.read_text(encoding="utf-8").split() if listed.is_file() else []
     return _Table(layout, rows, columns, classes, frozenset(names))
 

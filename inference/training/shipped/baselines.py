@@ -117,10 +117,10 @@ def main() -> None:
         version=manifest.version,
     )
     score = {Task.BODY_PART: bodypart_baselines, Task.CHEST_FINDINGS: chest_baselines}
-    found: list[dict[str, Any]] = []
+    found = {scores["name"]: scores for scores in manifest.metrics.get("baselines", ())}
     for scores in score[manifest.task](options):
-        found.append(scores)  # written as soon as there: the SVMs take long
-        metrics = {**manifest.metrics, "baselines": plain(found)}
+        found[scores["name"]] = plain(scores)  # written as soon as there: the SVMs take long
+        metrics = {**manifest.metrics, "baselines": list(found.values())}
         write_manifest(told.model, manifest.model_copy(update={"metrics": metrics}))
         write_card(told.model, card)
 

@@ -253,7 +253,7 @@ def auxiliary_points(
 
 
 def not_ours_point(probabilities: NDArray[np.float64], targets: FloatArray) -> OperatingPoint:
-    """Return the operating point of NotOurs: at most one in a thousand of our images reaches it.
+    """Return the operating point of NotOurs: about one in a thousand of our images reaches it.
 
     It may lie far below one half. What is none of ours is more various than what we have of it,
     so less of it than of the training images gets a high probability; a doubt is enough not to

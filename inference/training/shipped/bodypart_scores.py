@@ -40,7 +40,7 @@ def measured(
     return {
         "cross_validation": {
             "folds": FOLDS,
-            **plain(cross_validation(probabilities, targets, samples, pair)),
+            **plain(cross_validation(probabilities, targets, samples, points, pair)),
         },
         "verdict": plain(verdict_section(probabilities, targets, samples, points, pair)),
         "not_ours": plain(not_ours_section(probabilities, targets, samples, points)),
@@ -52,13 +52,15 @@ def cross_validation(
     probabilities: NDArray[np.float64],
     targets: FloatArray,
     samples: list[Sample],
+    points: dict[str, OperatingPoint],
     pair: Thresholds,
 ) -> dict[str, Any]:
     """Return the out-of-fold scores, on UNIFESP alone and on everything."""
     unifesp = np.array([s.source == "unifesp" for s in samples])
     regions = targets[:, : BODYPART_KEYS.index(OTHERS)]
     named = unifesp & (np.nan_to_num(regions) >= 0.5).any(axis=1)
-    thresholds = [pair.present_at] * len(BODYPART_KEYS)
+    own = {key: point.present_at for key, point in points.items()}
+    thresholds = [own.get(key, pair.present_at) for key in BODYPART_KEYS]
     return {
         **by_source(probabilities, targets, samples),
         "unifesp_without_others": region_scores(probabilities[named], targets[named]),

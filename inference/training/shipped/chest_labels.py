@@ -72,8 +72,9 @@ def with_reporting(label: Label, held_out: dict[str, Any]) -> Label:
     low, reason = min(
         (every["auc_95"][0], "on the held-out images"),
         (unseen["auc_95"][0], "on the held-out images with several findings"),
+        key=lambda found: np.nan_to_num(found[0], nan=0.0),
     )
-    if low < LOWEST_AUC:
+    if not low >= LOWEST_AUC:  # NaN is no quality
         reason = f"lower 95 % bound of the AUC {reason} is {low:.2f}, below {LOWEST_AUC}"
     elif unseen["present"] < FEWEST:
         reason = f"only {unseen['present']} held-out images with several findings show it"

@@ -148,6 +148,11 @@ def fit(
         Seed of drawing and dropout.
     label : str
         Printed before the progress.
+
+    Raises
+    ------
+    FloatingPointError
+        When the loss is no finite number: such weights are not worth keeping.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -166,6 +171,8 @@ def fit(
             loss = lesson.loss(pupil.learner, drawn, unlabelled, random)
             pupil.learn(loss, epoch + step / batches)
             total += float(loss.detach())
+        if not math.isfinite(total):
+            raise FloatingPointError(f"{label}: the training diverged, its loss is no number")
         seconds = time.monotonic() - started
         print(
             f"{label}: epoch {epoch + 1}/{schedule.epochs} loss {total / batches:.4f} "

@@ -1,6 +1,8 @@
 """The command line that both training commands share."""
 
 import argparse
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 from audit.errors import InvalidConfiguration
 from inference.architectures import ARCHITECTURES, BESIDE, build
 from inference.datafolder import DATA_FOLDER, data_folder
+from inference.manifest import VERSION
 from inference.training.backbones import BACKBONES
 from inference.training.device import choose_device
 
@@ -60,21 +63,33 @@ class Options:
 def parse_options(
     program: str,
     *,
-    model: str,
     members: str,
     size: int,
     epochs: int,
     variants: int,
-    version: str,
+    model: str = "",
+    version: str = "0.0.0",
 ) -> Options:
-    """Read the command line; the arguments here are the model's defaults."""
+    """Read the command line; the arguments here are the defaults.
+
+    Without a `model` nothing is published, and the command line does not say where.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m inference.training.shipped.{program}")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=Path("inference/models") / model)
-    parser.add_argument("--card", type=Path, default=Path("docs/models") / f"{model}.md")
-    parser.add_argument("--size", type=int, default=size, help="side of the input, pixels")
-    parser.add_argument("--epochs", type=int, default=epochs)
-    parser.add_argument("--variants", type=int, default=variants, help="changed copies per image")
+    out, card = Path("inference/models") / model, Path("docs/models") / f"{model}.md"
+    if model:
+        parser.add_argument("--out", type=Path, default=out, help="folder of the model")
+        parser.add_argument("--card", type=Path, default=card, help="file of its card")
+        parser.add_argument(
+            "--version", type=version_of, default=version, help="written to model.yaml"
+        )
+    else:
+        parser.set_defaults(out=out, card=card, version=version)
+    parser.add_argument("--size", type=at_least(32), default=size, help="side of the input, pixels")
+    parser.add_argument("--epochs", type=at_least(1), default=epochs)
+    parser.add_argument(
+        "--variants", type=at_least(1), default=variants, help="changed copies per image"
+    )
     parser.add_argument(
         "--members",
         type=members_of,
@@ -85,7 +100,10 @@ def parse_options(
     )
     parser.add_argument("--seed", type=int, default=20261120)
     parser.add_argument(
-        "--threads", type=int, default=2, help="threads; as many fits are made at once (default 2)"
+        "--threads",
+        type=at_least(1),
+        default=2,
+        help="threads; as many fits are made at once (default 2)",
     )
     parser.add_argument(
         "--device",
@@ -93,12 +111,13 @@ def parse_options(
         default="auto",
         help="where the fits are made; auto takes CUDA where there is one",
     )
-    parser.add_argument("--version", default=version, help="version written to model.yaml")
     options = Options(**vars(parser.parse_args()))
     try:
         choose_device(options.device, "auto")
     except InvalidConfiguration as error:
         parser.error(str(error))
+    if not options.data.is_dir():
+        parser.error(f"--data {options.data}: no such folder")
     torch.set_num_threads(options.threads)
     return options
 
@@ -111,6 +130,30 @@ def command_line(program: str, options: Options) -> str:
         f"--members {','.join(map(str, options.members))} --seed {options.seed} "
         f"--version {options.version}"
     )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers that refuses smaller ones."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
+
+
+def version_of(text: str) -> str:
+    """Return the version that `text` is.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        When it is not of the form that a manifest takes.
+    """
+    if not re.fullmatch(VERSION, text):
+        raise argparse.ArgumentTypeError("a version is three numbers, such as 1.0.1")
+    return text
 
 
 def members_of(text: str) -> tuple[Member, ...]:

@@ -9,7 +9,6 @@ measured it, by its own calibration.
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from inference.evaluation.loaded import load_model
 from inference.evaluation.measures.verdict import choose_thresholds
 from inference.evaluation.shipped.card import write_card
 from inference.evaluation.shipped.heldout import bodypart_held_out
-from inference.manifest import VERSION, Label, ModelManifest, OperatingPoint, read_manifest
+from inference.manifest import Label, ModelManifest, OperatingPoint, read_manifest
 from inference.training.calibrate import Calibration, calibrated_apart, fit_calibration
 from inference.training.export import plain, write_manifest
 from inference.training.provenance import code_commit
@@ -38,7 +37,10 @@ from inference.training.shipped.bodypart import (
 from inference.training.shipped.bodypart_scores import measured
 from inference.training.shipped.filing import filing_trials
 from inference.training.shipped.labels import BODYPART_KEYS, NOT_OURS
+from inference.training.shipped.options import version_of
 from inference.training.shipped.outoffold import OUT_OF_FOLD, OutOfFold, load
+from inference.training.shipped.sections import tables_sha256
+from inference.training.shipped.sources_bodypart import TABLES
 
 
 def main() -> None:
@@ -48,10 +50,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("inference/models/bodypart"))
     parser.add_argument("--card", type=Path, default=Path("docs/models/bodypart.md"))
     parser.add_argument("--out-of-fold", type=Path, default=OUT_OF_FOLD, metavar="FILE")
-    parser.add_argument("--version", required=True, help="version written to model.yaml")
+    parser.add_argument("--version", type=version_of, required=True, help="written to model.yaml")
     options = parser.parse_args()
-    if not re.fullmatch(VERSION, options.version):
-        parser.error("a version is three numbers, such as 1.0.1")
     try:
         manifest, kept = read_manifest(options.model), load(options.out_of_fold)
         again = recalibrated(manifest, kept, options.data)
@@ -63,7 +63,8 @@ def main() -> None:
     again = again.model_copy(update={"version": options.version, "training": training})
     stored = replace(load_model(options.model), manifest=again)
     metrics = {**again.metrics, "held_out": plain(bodypart_held_out(stored, options.data))}
-    write_manifest(options.model, again.model_copy(update={"metrics": metrics}))
+    tables = {**again.data, "tables_sha256": tables_sha256(options.data, TABLES)}
+    write_manifest(options.model, again.model_copy(update={"metrics": metrics, "data": tables}))
     write_card(options.model, options.card)
 
 

@@ -73,7 +73,7 @@ class Material:
     """Not loaded here: measured after export, by the code that anyone can run again."""
 
     boxes: Boxes = field(default_factory=dict)
-    """Where a radiologist saw a label; for the first member alone (docs/decisions/0021)."""
+    """Where a radiologist saw a label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +111,17 @@ class Plan:
     gentle: Recipe | None = None
     """For a member whose start had learned from radiographs; the same recipe by default."""
 
-    def recipe_of(self, member: Member, seed: int) -> Recipe:
-        """Return how a member of this plan is trained, by a seed of its own."""
+    def recipe_of(self, place: int) -> Recipe:
+        """Return how the member at `place` is trained, by a seed of its own.
+
+        Only the first, which heat maps are drawn from, is held to boxes (docs/decisions/0021).
+        """
+        member = self.options.members[place]
         knows = member.pretrained and BACKBONES[member.backbone].knows_radiographs
-        return replace(self.gentle if self.gentle and knows else self.recipe, seed=seed)
+        recipe = self.gentle if self.gentle and knows else self.recipe
+        if place:
+            recipe = replace(recipe, schedule=replace(recipe.schedule, pointing=0.0))
+        return replace(recipe, seed=self.options.seed + place)
 
 
 def train(plan: Plan) -> Trained:
@@ -204,20 +211,19 @@ def _each_member(plan: Plan) -> Iterator[tuple[PooledClassifier, Fits]]:
     """
     options, outputs = plan.options, len(plan.keys)
     for place, member in enumerate(options.members):
-        seed = options.seed + place
-        torch.manual_seed(seed)
+        recipe = plan.recipe_of(place)
+        torch.manual_seed(recipe.seed)
         if member.pretrained:
             network = pretrained(member.backbone, outputs, options.data / "weights")
         else:
             network = build(member.backbone, outputs)
-        yield network, _fits(plan, member, network, seed)
+        yield network, _fits(plan, member, network, recipe)
 
 
-def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> Fits:
+def _fits(plan: Plan, member: Member, network: PooledClassifier, recipe: Recipe) -> Fits:
     options, material = plan.options, plan.material
     cut = member.frozen
     stages = nn.Identity() if cut == len(network.features) else network.features[cut:]
-    recipe = plan.recipe_of(member, seed)
     device = choose_device(options.device, "auto")
     told = _told(plan, member, recipe, device)
     of_bank = {key: told[key] for key in _OF_BANK}
@@ -229,7 +235,7 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
             material.squares,
             plan.augmentation,
             variants=options.variants,
-            seed=seed,
+            seed=recipe.seed,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
             device=device,
@@ -246,13 +252,8 @@ def _fits(plan: Plan, member: Member, network: PooledClassifier, seed: int) -> F
         kept=run_folder(told),
         device=device,
         wanted=plan.wanted,
-        boxes=_boxes(plan, member),
+        boxes=material.boxes,
     )
-
-
-def _boxes(plan: Plan, member: Member) -> Boxes:
-    """Return the boxes for the member that heat maps are drawn from, the first; else none."""
-    return plan.material.boxes if member is plan.options.members[0] else {}
 
 
 def _digest(told: dict[str, Any]) -> str:
@@ -293,7 +294,7 @@ def _told(plan: Plan, member: Member, recipe: Recipe, device: Device) -> dict[st
         "folds": hashlib.sha256(material.folds.tobytes()).hexdigest(),
         "fits": _code_of((*_CODE_OF_FITS, plan.wanted.__module__)),
         "targets": hashlib.sha256(material.targets.tobytes()).hexdigest(),
-        "boxes": _boxes(plan, member),
+        "boxes": material.boxes if recipe.schedule.pointing else {},
         "recipe": asdict(recipe),
         "device": [device.name, device.precision_name],
         "augmentation": asdict(plan.augmentation),

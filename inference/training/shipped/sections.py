@@ -30,10 +30,10 @@ def training_section(program: str, plan: Plan, trained: Trained) -> dict[str, An
                 "network": member.backbone,
                 "learned_before": member.learned_before,
                 "frozen_stages": member.frozen,
-                "seed": plan.options.seed + place,
+                "seed": plan.recipe_of(place).seed,
                 "start_sha256": start_sha256(member, plan.options.data),
                 "commit": commit,
-                "recipe": asdict(plan.recipe_of(member, plan.options.seed + place)),
+                "recipe": asdict(plan.recipe_of(place)),
             }
             for place, (member, commit) in enumerate(
                 zip(plan.options.members, trained.commits, strict=True)
@@ -96,9 +96,11 @@ def data_section(
         "sources": [*sources, *started],
         "images": counts,
         "training_list_sha256": list_sha256(options.data, used),
-        "tables_sha256": {
-            str(table): hashlib.sha256((options.data / table).read_bytes()).hexdigest()
-            for table in tables
-        },
+        "tables_sha256": tables_sha256(options.data, tables),
         "training_list_form": "sorted lines of '<sha256 of the file>  <path in the data folder>'",
     }
+
+
+def tables_sha256(data: Path, tables: tuple[Path, ...]) -> dict[str, str]:
+    """Return the sha256 of each of the `tables` in the data folder, by its path there."""
+    return {str(table): hashlib.sha256((data / table).read_bytes()).hexdigest() for table in tables}
