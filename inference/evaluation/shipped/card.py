@@ -128,7 +128,7 @@ def _tables(digests: dict[str, str]) -> list[str]:
         return []
     return [
         table(
-            ("Labels, boxes and answers of teachers come from", "sha256"),
+            ("Read for labels, boxes or answers of teachers", "sha256"),
             [(k, f"`{v}`") for k, v in digests.items()],
         )
     ]
