@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             ("classes", str(len(found.classes))),
             ("classes without training image", str(len(found.unlearnable))),
             ("missing files", str(len(found.missing))),
+            ("files passed over", str(len(found.passed_over))),
             ("unreadable files", str(len(found.unreadable))),
             ("blank images", str(len(found.blank))),
             ("sets of equal or nearly equal images", str(len(found.twins))),

@@ -55,7 +55,8 @@ def register(parser: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Train, or list the shipped tasks."""
-    from inference.training.workbench.progress import Reporter  # noqa: PLC0415 - as said above
+    from inference.evaluation.reports.documents import document  # noqa: PLC0415 - as said above
+    from inference.training.workbench.progress import Reporter  # noqa: PLC0415
     from inference.training.workbench.runs import Run, RunOptions  # noqa: PLC0415
     from inference.training.workbench.task import read_task  # noqa: PLC0415
 
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("stopped; the same command goes on after the last whole epoch", file=sys.stderr)
         return 1
     if arguments.json:
-        print(json.dumps(result, sort_keys=True))
+        print(json.dumps(document(result), sort_keys=True, allow_nan=False))
     else:
         _show(result)
     return 0

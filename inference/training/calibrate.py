@@ -1,7 +1,9 @@
 """Turn logits into probabilities that mean what they say."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +13,8 @@ from torch.nn import functional
 
 _PULL = (2.0, 0.5)
 """Strength of the pull of a label's log temperature to 0 and of its bias to 0, in images."""
+
+_TEMPERATURES = (0.2, 5.0)
 
 PULL_ALIKE = (50.0, 10.0)
 """The same of labels of one kind, to what they share (docs/decisions/0022)."""
@@ -63,9 +67,10 @@ def fit_calibration(
     own = torch.zeros((2, scores.shape[1]), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([shared, own], max_iter=300, line_search_fn="strong_wolfe")
 
-    def loss() -> float:
+    def loss(held: Tensor | None = None) -> float:
         optimiser.zero_grad()
         log_temperature, bias = own + shared * kind
+        log_temperature = log_temperature if held is None else held
         scaled = scores * torch.exp(-log_temperature) + bias
         entropy = functional.binary_cross_entropy_with_logits(scaled, filled, reduction="none")
         value: Tensor = (entropy * known).sum() + (strength * own**2).sum()
@@ -74,7 +79,11 @@ def fit_calibration(
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     log_temperature, bias = (own + shared * kind).detach()
-    temperature = torch.exp(log_temperature).clamp(0.2, 5.0)
+    within = log_temperature.clamp(*map(math.log, _TEMPERATURES))
+    if not torch.equal(within, log_temperature):  # then the bias must fit what the limit left
+        optimiser.step(partial(loss, within))  # type: ignore[no-untyped-call]
+        _, bias = (own + shared * kind).detach()
+    temperature = torch.exp(within)
     return Calibration(temperature=np.round(temperature.numpy(), 4), bias=np.round(bias.numpy(), 4))
 
 

@@ -37,6 +37,10 @@ class DataSet:
     missing: tuple[str, ...] = ()
     """Lines of the set's table whose image is not there, as ``labels.csv, line 5``."""
 
+    passed_over: tuple[str, ...] = ()
+    """Files below the set's folder of classes that are in no class, or hold no image that counts;
+    relative to `root`."""
+
     def part(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in their order."""
         return tuple(sample for sample in self.samples if sample.split == split)

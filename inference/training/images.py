@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from audit.errors import NodeError, UndecodablePixels
 from inference.reader import read_display
@@ -59,20 +59,27 @@ def read_picture(path: Path) -> NDArray[np.float32]:
         with Image.open(path) as image:
             if image.width * image.height > MAXIMUM_PIXELS:
                 raise UnusableImage(f"{path.name}: the image has too many pixels")
-            return _grey(image)
+            return _grey(ImageOps.exif_transpose(image), white_is_zero=_white_is_zero(image))
     except UnusableImage:
         raise
     except NodeError as error:
         raise UnusableImage(f"{path.name}: {error}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files raise whatever Pillow did not foresee
         raise UnusableImage(f"{path.name}: no image that can be read") from error
 
 
-def _grey(image: Image.Image) -> NDArray[np.float32]:
+def _white_is_zero(image: Image.Image) -> bool:
+    """Return whether a TIFF counts from white down, which Pillow heeds up to 8 bits alone."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    return bool(tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
+
+
+def _grey(image: Image.Image, *, white_is_zero: bool) -> NDArray[np.float32]:
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float32)
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
             raise ValueError("a grey value is no finite number")
-        return (values - low) / max(high - low, 1e-6)
+        bright = (values - low) / max(high - low, 1e-6)
+        return 1.0 - bright if white_is_zero else bright
     return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255.0)

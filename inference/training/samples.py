@@ -1,6 +1,7 @@
 """One training image and what is known of it; the decoded and letterboxed cache."""
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ def decode(path: Path, *, size: int) -> tuple[NDArray[np.uint8], tuple[int, int,
 def list_sha256(data: Path, samples: Sequence[Sample]) -> str:
     """Return the sha256 of the sorted list of ``<sha256>  <path>`` lines of the samples."""
     lines = sorted(_listed(data, sample) for sample in samples)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def _listed(data: Path, sample: Sample) -> str:

@@ -417,6 +417,19 @@ def test_a_run_that_diverges_says_what_to_lower_each_time(tmp_path, monkeypatch,
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
+def test_images_that_changed_are_another_run(tmp_path):
+    data = pneumonia_folder(tmp_path / "data")
+    task, given = read_task("pneumonia", SMALL), options(tmp_path, data, baselines=())
+    image = next(data.rglob("train/NORMAL/*.png"))
+    for grey in (10, 200):  # as BMP under any name: the size of the file stays
+        Image.new("L", (40, 30), grey).save(image, format="BMP")
+        if grey == 10:
+            Run(task, given, QUIET).finish()
+
+    with pytest.raises(InvalidConfiguration, match="another task, data set"):
+        Run(task, given, QUIET).finish()
+
+
 def test_a_start_that_is_there_only_now_is_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XRAY_DATA", raising=False)

@@ -39,6 +39,18 @@ def test_labels_of_a_kind_lend_one_another_what_a_rare_one_cannot_tell() -> None
     assert together[1] < alone[1]
 
 
+@pytest.mark.parametrize("spread", [0.05, 0.1])
+def test_where_the_temperature_is_at_its_limit_the_bias_fits_it(spread: float) -> None:
+    random = np.random.default_rng(7)
+    present = random.random(400) < 0.5
+    logits = (1.0 + spread * (random.normal(size=400) + 3 * present)).astype(np.float32)
+    calibration = fit_calibration(logits[:, None], present.astype(np.float32)[:, None])
+    probabilities = calibration(logits[:, None])[:, 0]
+    assert calibration.temperature[0] == 0.2
+    assert probabilities.mean() == pytest.approx(0.5, abs=0.03)
+    assert ((probabilities >= 0.5) == present).mean() > 0.9
+
+
 def test_labels_of_another_kind_are_calibrated_alone() -> None:
     random = np.random.default_rng(6)
     logits = random.normal(0, 2, (1000, 3)).astype(np.float32)

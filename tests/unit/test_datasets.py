@@ -11,7 +11,7 @@ from PIL import Image
 from audit.errors import InvalidConfiguration
 from inference.pixels import GreyTransform, grey_picture
 from inference.training.dataset import DataSet, TaskKind
-from inference.training.datasets import UnusableData, check_filled, parse_layout, read
+from inference.training.datasets import UnusableData, check_filled, files, parse_layout, read
 from inference.training.images import UnusableImage, read_picture
 from tests.builders import chest_radiograph, part10_bytes
 
@@ -252,6 +252,73 @@ def test_the_test_list_that_comes_with_nih_is_kept(tmp_path):
 def test_a_bad_line_of_a_table_is_named(tmp_path, change, message):
     with pytest.raises(UnusableData, match=message):
         read_form("csv", nih(tmp_path, **change), classes=["Edema", "Mass"])
+
+
+def test_a_line_takes_no_image_of_another_folder(tmp_path):
+    for name in ("b/0.png", "b/1.png", "train/p1/2.png"):
+        draw(tmp_path / name)
+    names = ["c/0.png", "b/1.png", "Set-v1/train/p1/2.png"]
+    table(tmp_path / "labels.csv", [{"file": name, "A": "1", "B": "0"} for name in names])
+
+    found = read_form("csv", tmp_path, classes=["A", "B"])
+
+    assert [s.path.as_posix() for s in found.samples] == ["b/1.png", "train/p1/2.png"]
+    assert found.missing == ("labels.csv, line 2",)
+
+
+def test_files_of_no_class_are_told_and_links_are_followed(tmp_path):
+    root, elsewhere = tmp_path / "set", tmp_path / "elsewhere"
+    for name in ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png"):
+        draw(root / name)
+    for name in ("Holdout/a/1.png", "train/stray.png", "runs/mine/1.png"):
+        draw(root / name)
+    (root / "runs" / "mine" / "run.json").write_text("{}")
+    (root / "train" / "a" / "2.gif").write_bytes(b"GIF89a")
+    draw(elsewhere / "3.png")
+    (root / "train" / "b" / "patient").symlink_to(elsewhere)
+    (root / "train" / "b" / "round").symlink_to(root / "train")
+
+    found = read_form("folder", root)
+
+    paths = {sample.path.as_posix() for sample in found.samples if sample.split != "test"}
+    assert paths == {"train/a/1.png", "train/b/1.png", "train/b/patient/3.png"}
+    assert set(found.passed_over) == {"Holdout/a/1.png", "train/stray.png", "train/a/2.gif"}
+
+
+def test_what_a_run_wrote_beside_the_classes_is_no_class(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        draw(tmp_path / name)
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "run.json").write_text("{}")
+
+    assert read_form("folder", tmp_path).classes == ("a", "b")
+
+
+def test_a_damaged_header_tells_nothing_and_stops_nothing(tmp_path, monkeypatch):
+    def unforeseen(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(files, "dcmread", unforeseen)
+
+    assert files.dicom_facts(tmp_path / "any.dcm") == (None, {})
+
+
+def test_a_picture_is_turned_as_its_file_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20)).save(
+        tmp_path / "turned.png", exif=exif
+    )
+
+    assert read_picture(tmp_path / "turned.png").shape == (20, 10)
+
+
+@pytest.mark.parametrize(("interpretation", "left"), [(0, 1.0), (1, 0.0)])
+def test_deep_greys_count_from_white_where_the_file_says_so(tmp_path, interpretation, left):
+    values = np.tile(np.linspace(0, 60000, 8), (4, 1)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.tiff", tiffinfo={262: interpretation})
+
+    assert read_picture(tmp_path / "deep.tiff")[0, 0] == pytest.approx(left, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["gone.png", "../labels.csv", ""])

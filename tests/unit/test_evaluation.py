@@ -12,7 +12,11 @@ from audit.errors import InvalidConfiguration
 from inference.evaluation.measures.confusion import confusion
 from inference.evaluation.measures.curves import class_curves
 from inference.evaluation.measures.failures import failures
-from inference.evaluation.measures.metrics import youden_threshold
+from inference.evaluation.measures.metrics import (
+    average_precision,
+    share_interval,
+    youden_threshold,
+)
 from inference.evaluation.measures.operating import YOUDEN, decide, operating_points, thresholds
 from inference.evaluation.measures.predictions import Predictions, probabilities_of
 from inference.evaluation.measures.rivals import hold_against
@@ -99,7 +103,25 @@ def test_rows_and_summary_agree_with_scikit_learn() -> None:
     assert found["all_right"].value == pytest.approx(accuracy_score(truth, said))
     assert found["macro_f1"].value == pytest.approx(f1_score(truth, said, average="macro"))
     assert found["mean_auc"].value == pytest.approx(np.mean([r.auc.value for r in rows]))
-    assert all(m.low <= m.value <= m.high for m in found.values())
+    assert all(m.low <= m.value <= m.high for m in found.values() if not np.isnan(m.low))
+
+
+def test_a_share_that_no_draw_changes_has_wilsons_interval_another_measure_none() -> None:
+    part = drawn_predictions(MULTI_CLASS).part("test")
+    perfect = replace(part, probabilities=part.targets)
+    found = summary(perfect, perfect.truth, rounds=20)
+    assert (found["all_right"].low, found["all_right"].high) == share_interval(120, 120)
+    assert np.isnan([found["mean_auc"].low, found["mean_average_precision"].low]).all()
+    row = class_rows(perfect, perfect.truth, None, rounds=20)[0]
+    assert row.sensitivity.low == share_interval(row.present, row.present)[0] < 1
+    assert row.specificity.low == share_interval(120 - row.present, 120 - row.present)[0]
+    assert row.precision.low == row.sensitivity.low
+    assert np.isnan([row.auc.low, row.average_precision.low, row.f1.low]).all()
+
+
+def test_images_that_all_show_a_class_have_no_average_precision() -> None:
+    assert np.isnan(average_precision(np.array([0.2, 0.9]), np.array([True, True])))
+    assert average_precision(np.array([0.2, 0.9]), np.array([False, True])) == 1.0
 
 
 def test_an_unknown_label_counts_neither_for_nor_against() -> None:

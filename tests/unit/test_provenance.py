@@ -64,3 +64,14 @@ def test_changed_code_is_told(repository):
 def test_without_a_repository_the_version_is_named(folder, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
     assert commit_named_in(folder) == f"dicom-node {version('dicom-node')}"
+
+
+def test_without_git_the_version_is_named(repository, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert commit_named_in(repository) == f"dicom-node {version('dicom-node')}"
+
+
+def test_a_repository_that_the_package_is_no_part_of_is_not_named(repository):
+    git(repository, "rm", "-rq", "--cached", "inference")
+    git(repository, "commit", "-qm", "an environment is no part of it")
+    assert commit_named_in(repository) == f"dicom-node {version('dicom-node')}"

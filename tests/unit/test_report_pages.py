@@ -121,8 +121,15 @@ def test_a_class_without_enough_images_leaves_out_figures_and_says_so(tmp_path: 
 
 def test_thresholds_that_flatter_are_said_to(tmp_path: Path) -> None:
     predictions = drawn_predictions(TaskKind.BINARY)
-    assert "flattered" not in evaluation_page(tmp_path, predictions).words
-    assert "flattered" in evaluation_page(tmp_path, predictions.part("test")).words
+    run = {"of_run": True}
+    assert "flattered" not in evaluation_page(tmp_path, predictions, **run).words
+    alone = evaluation_page(tmp_path, predictions.part("test"), **run).words
+    assert "Thresholds were chosen on the images that are counted here" in alone
+    for split in ("val", "all"):
+        page = evaluation_page(tmp_path, predictions, split=split, **run)
+        assert "every number is flattered" in page.words
+        assert "every split" not in page.words
+    assert "learned from these images" in evaluation_page(tmp_path, predictions).words
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

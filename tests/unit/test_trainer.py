@@ -162,6 +162,27 @@ def test_training_stops_when_no_epoch_is_better_and_keeps_the_best_weights(tmp_p
     torch.testing.assert_close(made._network.head.weight, seen[1])
 
 
+def test_of_equal_epochs_the_one_of_less_loss_is_kept(tmp_path):
+    made = trainer(tmp_path, task(epochs=4, stopping={"monitor": "auc", "patience": 4}))
+    found = iter([(1.0, 0.7), (1.0, 0.5), (1.0, 0.6), (0.9, 0.1)])
+
+    def measured() -> dict[str, float]:
+        auc, loss = next(found)
+        return {"val_loss": loss, "val_auc": auc, "val_accuracy": 0.5}
+
+    made._measured = measured
+
+    assert made.run() == 2
+
+
+def test_a_checkpoint_without_its_best_weights_is_told(tmp_path):
+    trainer(tmp_path, task(epochs=1)).run()
+    (tmp_path / "best.safetensors").unlink()
+
+    with pytest.raises(InvalidConfiguration, match=r"no best\.safetensors"):
+        trainer(tmp_path, task(epochs=1)).run()
+
+
 def test_a_smaller_loss_is_a_better_one(tmp_path):
     made = trainer(tmp_path, task(epochs=3, stopping={"monitor": "loss"}))
     losses = iter([0.5, 0.4, 0.6])

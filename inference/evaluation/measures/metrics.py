@@ -55,11 +55,15 @@ def average_precision(scores: FloatArray, truth: BoolArray) -> float:
 def weighted_average_precision(
     scores: FloatArray, truth: BoolArray, weights: FloatArray
 ) -> FloatArray:
-    """Return the average precision for each of R weightings; shapes as `weighted_auc`."""
+    """Return the average precision for each of R weightings; shapes as `weighted_auc`.
+
+    NaN where an image with the class, or one without it, is lacking: nothing is told apart.
+    """
     present, absent = (part[:, ::-1] for part in _by_score(scores, truth, weights))
     hits = np.cumsum(present, axis=1)
     precision = share(hits, hits + np.cumsum(absent, axis=1))
-    return share((present * np.nan_to_num(precision)).sum(axis=1), present.sum(axis=1))
+    found = share((present * np.nan_to_num(precision)).sum(axis=1), present.sum(axis=1))
+    return np.where(absent.sum(axis=1) > 0, found, np.nan)
 
 
 def _by_score(

@@ -10,6 +10,7 @@ from inference.evaluation.measures.bootstrap import ROUNDS, interval, resample
 from inference.evaluation.measures.metrics import (
     calibration_error,
     share,
+    share_interval,
     weighted_auc,
     weighted_average_precision,
 )
@@ -26,7 +27,10 @@ _PER_CLASS = ("auc", "average_precision", "sensitivity", "specificity", "precisi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A number and its 95 % interval, patients drawn with replacement; NaN where undefined."""
+    """A number and its 95 % interval, patients drawn with replacement; NaN where undefined.
+
+    Where no draw differs, the interval of a share is Wilson's, and other measures have none.
+    """
 
     value: float
     low: float
@@ -83,6 +87,7 @@ def class_rows(
         of_class = partial(_class_measures, scores, truth, decided[known, column])
         exact = of_class(np.ones((1, len(scores))))[0]
         drawn = resample(of_class, groups, rounds=rounds, seed=seed)
+        counts = _counts(truth, decided[known, column])
         rows.append(
             ClassRow(
                 label=predictions.classes[column],
@@ -91,7 +96,7 @@ def class_rows(
                 threshold=None if at is None else float(at[column]),
                 calibration_error=calibration_error(scores, truth),
                 **{
-                    name: _measure(exact[place], drawn[:, place])
+                    name: _measure(exact[place], drawn[:, place], counts.get(name))
                     for place, name in enumerate(_PER_CLASS)
                 },
             )
@@ -106,7 +111,11 @@ def summary(
     of_all = partial(overall, predictions, decided)
     exact = of_all(np.ones((1, len(predictions))))[0]
     drawn = resample(of_all, predictions.groups, rounds=rounds, seed=seed)
-    return {name: _measure(exact[place], drawn[:, place]) for place, name in enumerate(MEASURES)}
+    counts = {"all_right": (int(_all_right(predictions, decided).sum()), len(predictions))}
+    return {
+        name: _measure(exact[place], drawn[:, place], counts.get(name))
+        for place, name in enumerate(MEASURES)
+    }
 
 
 def overall(predictions: Predictions, decided: BoolArray, weights: FloatArray) -> FloatArray:
@@ -127,8 +136,7 @@ def overall(predictions: Predictions, decided: BoolArray, weights: FloatArray) -
             )
         )
     means = _mean_of_known(np.array(each))
-    right = ((decided == truth) | ~known).all(axis=1)
-    all_right = share(weights @ right, weights.sum(axis=1))
+    all_right = share(weights @ _all_right(predictions, decided), weights.sum(axis=1))
     place = [_PER_CLASS.index(name) for name in ("auc", "average_precision", "f1")]
     return np.column_stack([means[:, place], all_right])
 
@@ -157,6 +165,23 @@ def _mean_of_known(values: FloatArray) -> FloatArray:
     return share(np.nan_to_num(values).sum(axis=0), known.sum(axis=0).astype(np.float64))
 
 
-def _measure(exact: float, drawn: FloatArray) -> Measure:
+def _all_right(predictions: Predictions, decided: BoolArray) -> BoolArray:
+    right: BoolArray = ((decided == predictions.truth) | ~predictions.known).all(axis=1)
+    return right
+
+
+def _counts(truth: BoolArray, decided: BoolArray) -> dict[str, tuple[int, int]]:
+    """Return what each share of a class is of: how many, and of how many."""
+    hits = int((decided & truth).sum())
+    return {
+        "sensitivity": (hits, int(truth.sum())),
+        "specificity": (int((~decided & ~truth).sum()), int((~truth).sum())),
+        "precision": (hits, int(decided.sum())),
+    }
+
+
+def _measure(exact: float, drawn: FloatArray, counts: tuple[int, int] | None = None) -> Measure:
     low, high = interval(drawn)
+    if low == high:
+        low, high = share_interval(*counts) if counts else (float("nan"), float("nan"))
     return Measure(value=float(exact), low=low, high=high)

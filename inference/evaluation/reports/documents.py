@@ -39,4 +39,4 @@ def write_json(value: Any, file: Path) -> None:
         sys.stdout.write(text)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -47,6 +47,10 @@ class Evaluation:
     split: str
     images: int
     patients: int
+    of_run: bool
+    """Whether these are predictions of a training run: validation and test images, of which the
+    first chose epoch and calibration."""
+
     thresholds_chosen_on: str
     """A split, `MANIFEST`, or empty where the most probable class is taken. When it is the
     split that is counted, the numbers flatter."""
@@ -73,6 +77,7 @@ def evaluate(
     rivals: Sequence[Predictions] = (),
     fixed: NDArray[np.float64] | None = None,
     history: History | None = None,
+    of_run: bool = False,
     split: str = "test",
     left_out: tuple[str, ...] = (),
     most_failures: int = 24,
@@ -91,6 +96,8 @@ def evaluate(
         Thresholds that the model itself states.
     history : mapping, optional
         Columns of the training's ``history.csv``.
+    of_run : bool
+        Whether a training run left the predictions.
     split : str
         What to measure on; `EVERY_SPLIT` for all.
     left_out : tuple of str
@@ -125,6 +132,7 @@ def evaluate(
         classes=predictions.classes,
         left_out=left_out,
         split=split,
+        of_run=of_run,
         images=len(counted),
         patients=len(set(counted.groups)),
         thresholds_chosen_on="" if several else MANIFEST if fixed is not None else points_on,

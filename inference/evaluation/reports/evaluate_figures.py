@@ -60,7 +60,7 @@ def _roc(found: Evaluation) -> Markup:
 
     def one(axes: Axes, curves: Curves) -> None:
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
-        axes.step(*np.array(curves.roc).T, where="post", color=BLUE)
+        axes.plot(*np.array(curves.roc).T, color=BLUE)
         axes.set_title(f"{shortened(curves.label)} {aucs[curves.label]:.3f}")
 
     return _cells("roc", "ROC curve", found.curves, one, ("1 - specificity", "sensitivity"))
@@ -72,7 +72,7 @@ def _precision_recall(found: Evaluation) -> Markup:
     def one(axes: Axes, curves: Curves) -> None:
         row = rows[curves.label]
         axes.axhline(row.present / row.images, color=FAINT, linewidth=1, linestyle="--")
-        axes.step(*np.array(curves.precision_recall).T, where="post", color=BLUE)
+        axes.step(*np.array(curves.precision_recall).T, where="pre", color=BLUE)
         axes.set_title(f"{shortened(curves.label)} {row.average_precision.value:.3f}")
 
     what = "Precision-recall curve"

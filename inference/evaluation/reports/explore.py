@@ -87,6 +87,9 @@ class Exploration:
     missing: tuple[str, ...]
     """Lines of the set's table whose image is not there; counted nowhere else."""
 
+    passed_over: tuple[str, ...]
+    """Files among the folders of classes that are none of the set."""
+
     @property
     def empty_splits(self) -> tuple[Split, ...]:
         """The splits without images."""
@@ -137,6 +140,7 @@ def explore(
         blank=tuple(fact.path.as_posix() for fact in facts if fact.blank),
         unreadable=list(unreadable),
         missing=data.missing,
+        passed_over=data.passed_over,
     )
 
 

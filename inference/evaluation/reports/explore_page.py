@@ -79,7 +79,7 @@ def write_exploration(
         samples=samples,
         by_attribute=_by_attribute(found.subgroups),
         thumbnails=thumbnails(data.root, dict.fromkeys(pictured)) if images else {},
-        names_files=bool(samples or twins or found.unreadable or found.blank),
+        names_files=bool(samples or twins or found.unreadable or found.blank or found.passed_over),
         exact=exact,
         exact_shown=exact_shown,
         near=near,
@@ -89,6 +89,7 @@ def write_exploration(
         unreadable_shown=found.unreadable[:_MOST],
         blank_shown=found.blank[:_MOST],
         missing_shown=found.missing[:_MOST],
+        passed_over_shown=found.passed_over[:_MOST],
         contents=[(id_, name) for id_, name in _CONTENTS.items() if id_ not in absent],
     )
 

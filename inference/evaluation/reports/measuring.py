@@ -42,7 +42,7 @@ def measure_run(folder: Path, data: Path, **asked: Any) -> tuple[Evaluation, Pat
     run = read_run(folder)
     task = read_task(str(folder / "task.yaml"))
     named = replace(run.network, name=f"{run.network.name}, {task.name}")
-    found = evaluate(named, rivals=run.baselines, history=run.history, **asked)
+    found = evaluate(named, rivals=run.baselines, history=run.history, of_run=True, **asked)
     return found, data / task.data.path
 
 

@@ -45,7 +45,7 @@ def write_page(file: Path, template: str, **values: Any) -> None:
     )
     text = environment.get_template(template).render(values)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def thumbnails(root: Path, paths: Iterable[str]) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """Find image files, and read what a DICOM header says of the patient."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 
 from inference.training.images import is_dicom
 
@@ -26,13 +26,30 @@ def image_files(folder: Path) -> Iterator[Path]:
 
     Files whose name ends like a UID, or has no ending, count when they are DICOM.
     """
-    for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
+    for path in files_below(folder):
         suffix = path.suffix.lower()
         unnamed = not suffix or suffix[1:].isdigit()
-        if path.is_file() and (suffix in _SUFFIXES or (unnamed and is_dicom(path))):
+        if suffix in _SUFFIXES or (unnamed and is_dicom(path)):
             yield path
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files below `folder` but for hidden ones, sorted; links to folders are followed.
+
+    A folder that was met already, or lies above, is not entered.
+    """
+    met = {folder.resolve(), *folder.resolve().parents}
+    found: list[Path] = []
+    for within, folders, names in os.walk(folder, followlinks=True):
+        here = Path(within)
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not name.startswith(".") and (here / name).resolve() not in met
+        ]
+        met.update((here / name).resolve() for name in folders)
+        found += [here / name for name in names if name[0] != "." and (here / name).is_file()]
+    return sorted(found)
 
 
 class Finder:
@@ -46,7 +63,8 @@ class Finder:
         """Return the files that `name` may mean: one when all is well.
 
         A path relative to the folder is taken as it is; otherwise the file name counts, with
-        or without its ending and the ``-c`` of the UNIFESP competition.
+        or without its ending and the ``-c`` of the UNIFESP competition, and what folders both
+        name: one list of folders must end with the other.
         """
         relative = PurePosixPath(name)
         if not name or relative.is_absolute() or ".." in relative.parts:
@@ -55,7 +73,13 @@ class Finder:
             return [self._folder / relative]
         if self._by_name is None:
             self._by_name = self._index()
-        return self._by_name.get(relative.name, [])
+        named = relative.parent.parts
+        return [path for path in self._by_name.get(relative.name, []) if self._fits(path, named)]
+
+    def _fits(self, path: Path, named: tuple[str, ...]) -> bool:
+        folders = path.relative_to(self._folder).parent.parts
+        both = min(len(named), len(folders))
+        return folders[len(folders) - both :] == named[len(named) - both :]
 
     def _index(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = defaultdict(list)
@@ -79,7 +103,7 @@ def dicom_facts(path: Path) -> tuple[str | None, dict[str, str]]:
     try:
         ds = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
         told = {keyword: str(ds.get(keyword) or "").strip() for keyword in _TAGS}
-    except (InvalidDicomError, OSError, ValueError, TypeError, KeyError, AttributeError):
+    except Exception:  # noqa: BLE001 - damaged files raise whatever pydicom did not foresee
         return None, {}
     number = told["PatientID"]
     number = f"{number}\\{told['IssuerOfPatientID']}" if number else told["StudyInstanceUID"]

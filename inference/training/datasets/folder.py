@@ -7,7 +7,12 @@ from pathlib import Path
 
 from inference.training.dataset import DataSet, TaskKind
 from inference.training.datasets.errors import UnusableData
-from inference.training.datasets.files import dicom_facts, image_files, patient_group
+from inference.training.datasets.files import (
+    dicom_facts,
+    files_below,
+    image_files,
+    patient_group,
+)
 from inference.training.datasets.layout import FolderLayout
 from inference.training.datasets.splitting import Found, settled, split_named
 from inference.training.images import is_dicom
@@ -42,7 +47,19 @@ def read_folder(layout: FolderLayout, data: Path, name: str) -> DataSet:
         if (own := class_of[folder.name]) is not None
         for path in image_files(folder)
     ]
-    return DataSet(name=name, kind=kind, classes=classes, samples=settled(found, layout), root=root)
+    taken = {each.sample.path for each in found}
+    return DataSet(
+        name=name,
+        kind=kind,
+        classes=classes,
+        samples=settled(found, layout),
+        root=root,
+        passed_over=tuple(
+            within.as_posix()
+            for path in files_below(root)
+            if (within := path.relative_to(root)) not in taken and not _of_a_run(within, root)
+        ),
+    )
 
 
 def _class_of(folder: str, classes: tuple[str, ...]) -> str | None:
@@ -66,7 +83,18 @@ def _class_folders(root: Path) -> Iterator[tuple[Split | None, Path]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")
+    return sorted(
+        p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._" and not _holds_runs(p)
+    )
+
+
+def _of_a_run(within: Path, root: Path) -> bool:
+    return len(within.parts) > 1 and _holds_runs(root / within.parts[0])
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Return whether it is where ``dicom-node train`` writes, by default beside the classes."""
+    return any(folder.glob("run.json")) or any(folder.glob("*/run.json"))
 
 
 def _sample(

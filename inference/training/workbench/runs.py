@@ -92,8 +92,8 @@ class Run:
         self._data = limited(found, options.limit)
         self._task = task.model_copy(update={"classes": self._data.classes})
         weights = self._start().told
-        self._identity = _identity(self._task, self._data, self._device, weights)
         self._parts = self._loaded()
+        self._identity = _identity(self._task, self._data, self._parts, self._device, weights)
         _check_learnable(self._task, self._parts)
         self._measured = (*self._data.part("val"), *self._data.part("test"))
 
@@ -184,6 +184,10 @@ class Run:
             f"{self._task.network} on {self._device.name} in {self._device.precision_name}, "
             f"starting weights: {begun.told}"
         )
+        if passed_over := self._data.passed_over:
+            self._reporter.line(
+                f"passed over: {len(passed_over)} files, such as {passed_over[0]}; see `explore`"
+            )
         if unseen := self._unseen():
             self._reporter.line(f"learned from no training image: {', '.join(unseen)}")
         if self._task.frozen_stages and not begun.pretrained:
@@ -287,13 +291,15 @@ def _check_learnable(task: TrainingTask, parts: dict[str, Part]) -> None:
         )
 
 
-def _identity(task: TrainingTask, data: DataSet, device: Device, weights: str) -> str:
+def _identity(
+    task: TrainingTask, data: DataSet, parts: dict[str, Part], device: Device, weights: str
+) -> str:
     """Return a digest of everything that decides the result, the code apart."""
     told: Sequence[Any] = [
         task.document(),
         device.precision_name,
         weights,
         [[str(s.path), s.split, s.group, s.targets] for s in data.samples],
-        [[(data.root / s.path).stat().st_size] for s in data.samples],
+        [hashlib.sha256(parts[split].squares.pixels.data).hexdigest() for split in SPLITS],
     ]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def squares_of(
         mode = "r+" if pixels_file.exists() and boxes_file.exists() else "w+"
         pixels = open_memmap(pixels_file, mode, np.uint8, (len(samples), size, size))
         boxes = open_memmap(boxes_file, mode, np.int64, (len(samples), 4))
+        _take_room(pixels_file)
         problems = []
         with reporter.work("decoding images", len(samples)) as advance:
             advance(done)
@@ -86,7 +88,14 @@ def _digest(root: Path, samples: Sequence[Sample], size: int) -> str:
         told = (root / sample.path).stat()
         lines.append(f"{sample.path} {told.st_size} {told.st_mtime_ns}")
     text = "\n".join([f"{RECIPE} {size} {root.resolve()}", *lines])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:24]
+
+
+def _take_room(file: Path) -> None:
+    """Raise where the disk is too full, which would else end the process at some later row."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
 
 
 def _keep(pixels: Mapped, boxes: Mapped, done_file: Path, done: int) -> None:

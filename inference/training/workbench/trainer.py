@@ -62,7 +62,8 @@ class _Progress:
     """Next epoch to train."""
 
     best_epoch: int = -1
-    best_score: float = -math.inf
+    best_score: tuple[float, float] = (-math.inf, -math.inf)
+    """Of the best epoch: what is monitored, then the loss, which tells equals apart."""
 
 
 class Diverged(InvalidConfiguration):
@@ -150,7 +151,10 @@ class Trainer:
             self._history.add(reached.epoch + 1, row, seconds=time.monotonic() - began)
             self._settle(measured)
         best = read_checkpoint(self._folder / "best.safetensors")
-        assert best is not None
+        if best is None:
+            raise InvalidConfiguration(
+                ["the run folder has a checkpoint but no best.safetensors: take --fresh"]
+            )
         self._network.load_state_dict(best.tensors)
         self._network.eval()
         self._history.close()
@@ -229,7 +233,7 @@ class Trainer:
         """Keep the best weights first, then the checkpoint that knows of them."""
         reached, monitor = self._progress, self._task.stopping.monitor
         value = measured[f"val_{monitor}"]
-        score = -value if monitor == "loss" else value
+        score = (-value if monitor == "loss" else value, -measured["val_loss"])
         if score > reached.best_score or reached.best_epoch < 0:
             reached.best_epoch, reached.best_score = reached.epoch, score
             best = Checkpoint(self._average.module.state_dict(), {"epoch": reached.epoch})
@@ -259,7 +263,8 @@ class Trainer:
         self._scaler.load_state_dict(found.state["scaler"])
         reached = self._progress
         reached.epoch, reached.best_epoch = found.state["epoch"], found.state["best_epoch"]
-        reached.best_score = found.state["best_score"]
+        first, second = found.state["best_score"]
+        reached.best_score = (first, second)
         self._history.restore(found.state["history"])
         self._reporter.line(f"goes on after epoch {reached.epoch} of {self._task.epochs}")
 
