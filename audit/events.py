@@ -61,6 +61,8 @@ class Event(StrEnum):
     FILE_RESTORED = "intake.file.restored"
     MODEL_LOADED = "inference.model.loaded"
     MODEL_LEFT_OUT = "inference.model.left_out"
+    MODEL_FOLDER_SKIPPED = "inference.model.folder_skipped"
+    RUNTIME_NOT_LOADED = "inference.runtime.not_loaded"
     RUNTIME_REFUSED = "inference.runtime.refused"
     BATCH_FAILED = "inference.batch.failed"
     IMAGE_REFUSED = "inference.image.refused"
@@ -168,6 +170,8 @@ def _required() -> dict[Event, tuple[str, ...]]:
             "weights_sha256",
             "configuration_sha256",
         ),
+        Event.MODEL_FOLDER_SKIPPED: ("model_name",),
+        Event.RUNTIME_NOT_LOADED: ("error_type",),
         Event.RUNTIME_REFUSED: (
             "precision",
             "reason",

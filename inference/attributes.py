@@ -180,5 +180,14 @@ def _padding(ds: Dataset) -> tuple[float, float] | None:
     if len(value) != 1:
         return None
     limit = numbers(ds, "PixelPaddingRangeLimit")
-    ends = (value[0], limit[0] if len(limit) == 1 else value[0])
+    ends = [_as_stored(ds, end) for end in (value[0], limit[0] if len(limit) == 1 else value[0])]
     return min(ends), max(ends)
+
+
+def _as_stored(ds: Dataset, value: float) -> float:
+    """Return a value in the signedness of the pixels, whatever VR it was written with."""
+    signed = (numbers(ds, "PixelRepresentation") or (0,))[0] == 1
+    values = 2.0 ** (numbers(ds, "BitsAllocated") or (16,))[0]
+    if signed and value >= values / 2:
+        return value - values
+    return value + values if not signed and value < 0 else value

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import rfc8785
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audit.errors import BrokenModel
 from inference.types import Task
@@ -79,8 +79,8 @@ class InputSpec(_Section):
     size: Annotated[int, Field(ge=32, le=2048)]
     """Side of the square, in pixels."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+    std: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
     preprocessing: Literal["px-1"]
 
 
@@ -147,5 +147,5 @@ def read_manifest(folder: Path) -> ModelManifest:
     try:
         document = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
         return ModelManifest.model_validate(document)
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise BrokenModel(f"{folder.name}/model.yaml: {error}") from error

@@ -84,6 +84,12 @@ class StoredFileUnreachable(Transient):
     code = "inference.file.unreachable"
 
 
+class NoMemoryToDecode(Transient):
+    """The machine had too little memory; this says nothing of the image either."""
+
+    code = "inference.decode.no_memory"
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class DisplayImage:
     """A decoded image as its sender meant it to be seen."""
@@ -123,6 +129,8 @@ def read_display(path: Path, *, maximum_pixels: int) -> DisplayImage:
         When the bytes hold no picture that can be read, whatever they are.
     StoredFileUnreachable
         When the file system does not give the bytes.
+    NoMemoryToDecode
+        When the machine has too little memory now, which says nothing of the bytes.
     """
     try:
         content = path.read_bytes()
@@ -132,6 +140,8 @@ def read_display(path: Path, *, maximum_pixels: int) -> DisplayImage:
         return _display(_parsed(content, maximum_pixels), maximum_pixels)
     except UnreadableImage:
         raise
+    except MemoryError as error:
+        raise NoMemoryToDecode("there is too little memory to decode an image") from error
     except Exception as error:  # noqa: BLE001 - hostile bytes make decoders raise anything
         raise UnreadableImage(PixelProblem.DAMAGED, type(error).__name__) from None
 
@@ -257,8 +267,15 @@ def _picture(
     """Return the picture of decoded values, and notes."""
     if text(ds, "PhotometricInterpretation") == "PALETTE COLOR":
         stored = apply_color_lut(stored, ds)[..., :3]
-    if stored.ndim == 3:
         return luminance_picture(stored, bits=8 * stored.dtype.itemsize), ()
+    if stored.ndim == 3:
+        return luminance_picture(stored, bits=_bits_stored(ds, stored)), ()
     transform, notes = grey_transform(ds, frame)
     shown = grey_picture(stored, transform)
     return shown.display, (*notes, VOI_UNUSABLE) if shown.voi_unusable else notes
+
+
+def _bits_stored(ds: Dataset, stored: NDArray[Any]) -> int:
+    most = 8 * stored.dtype.itemsize
+    bits = numbers(ds, "BitsStored")
+    return int(bits[0]) if len(bits) == 1 and 1 <= bits[0] <= most else most

@@ -131,4 +131,9 @@ def load_model(folder: Path) -> LoadedModel:
 def _model_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise BrokenModel(f"{root.name} is no folder of models")
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+    folders = sorted(e for e in root.iterdir() if e.is_dir() and e.name[0] not in "._")
+    models = [folder for folder in folders if (folder / "model.yaml").exists()]
+    for folder in folders:
+        if folder not in models:  # such as the `lost+found` of a disk of its own
+            _log.warning("inference.model.folder_skipped", model_name=folder.name)
+    return models

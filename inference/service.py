@@ -117,6 +117,8 @@ class InferenceService:
             When a network could not be run; nothing is known of the image then.
         StoredFileUnreachable
             When the storage does not give the file's bytes.
+        NoMemoryToDecode
+            When the machine has too little memory now.
         """
         models = self._ordered(model_names)
         began_s = self._clock.monotonic_s()

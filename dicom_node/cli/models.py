@@ -167,6 +167,7 @@ def _imported(
             arguments.source,
             sha256=arguments.sha256,
             maximum_bytes=arguments.maximum_mb * 1_000_000,
+            place=place,
             insecure_http=arguments.insecure_http,
             progress=progress,
         )

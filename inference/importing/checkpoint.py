@@ -86,7 +86,7 @@ def read_checkpoint(content: bytes) -> Checkpoint:
         When they are neither safetensors nor a torch file, ask for anything but tensors and
         the classes of known networks, or hold no tensors or tensors of an unknown kind.
     """
-    if _is_pickle(content):
+    if not _is_safetensors(content) and _is_pickle(content):
         try:
             return _network_of(_unpickled(content))
         except RecursionError as error:
@@ -97,6 +97,14 @@ def read_checkpoint(content: bytes) -> Checkpoint:
         raise UnusableCheckpoint("the file is neither safetensors nor a torch file") from error
     except KeyError as error:  # a kind of number that the format has and torch has not
         raise UnusableCheckpoint("the safetensors hold numbers of a kind not read here") from error
+
+
+def _is_safetensors(content: bytes) -> bool:
+    """Return whether a JSON header of a length that fits begins the bytes.
+
+    The length comes first, and its lowest byte may be the one that pickles begin with.
+    """
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content) - 8
 
 
 def _is_pickle(content: bytes) -> bool:
@@ -126,13 +134,24 @@ def _network_of(saved: Any) -> Checkpoint:
             return _network_of(inner)  # DataParallel
         names = saved.state.get("pathologies", saved.state.get("targets", ()))
         targets = tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
-        return _nonempty(dict(_tensors_of(saved, "")), targets)
+        return _nonempty(_plain_thresholds(saved) | dict(_tensors_of(saved, "")), targets)
     if isinstance(saved, Mapping):
         for key in _CONTAINERS:
             if isinstance(saved.get(key), Mapping | _Inert):
                 return _network_of(saved[key])
         return _nonempty({str(k): v for k, v in saved.items() if isinstance(v, Tensor)})
     return _nonempty({})
+
+
+def _plain_thresholds(module: _Inert) -> dict[str, Tensor]:
+    """Return torchxrayvision's operating points where they are a list and no buffer."""
+    points = module.state.get("op_threshs")
+    if not isinstance(points, list | tuple):
+        return {}
+    try:
+        return {"op_threshs": torch.tensor([float(point) for point in points])}
+    except (TypeError, ValueError) as error:
+        raise UnusableCheckpoint("op_threshs must be numbers") from error
 
 
 def _nonempty(tensors: Mapping[str, Tensor], targets: tuple[str, ...] = ()) -> Checkpoint:

@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ def fetch(
     *,
     sha256: str,
     maximum_bytes: int,
+    place: Path,
     insecure_http: bool = False,
     progress: Progress = lambda _have, _whole: None,
 ) -> bytes:
@@ -49,6 +51,8 @@ def fetch(
         Of the whole content, in hexadecimal.
     maximum_bytes : int
         A larger file is refused.
+    place : Path
+        Folder in which a download lies until it is read.
     progress : callable
 
     Raises
@@ -61,19 +65,38 @@ def fetch(
     """
     if "://" not in source:
         return _checked(_read(Path(source), maximum_bytes), sha256)
-    with tempfile.TemporaryDirectory(prefix="dicom-node-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=place) as folder:
         path = Path(folder) / "checkpoint"
         try:
             with (
-                httpx.Client(timeout=_TIMEOUT_S) as client,
+                _client() as client,
                 _answer(client, httpx.URL(source), insecure_http) as answer,
             ):
                 _save(answer, path, maximum_bytes, progress)
         except httpx.InvalidURL as error:
             raise UnusableCheckpoint("that is not an address") from error
         except httpx.HTTPError as error:
-            raise DownloadFailed(f"the download broke off: {type(error).__name__}") from error
+            raise DownloadFailed(f"the download broke off: {_why(error)}") from error
         return _checked(_read(path, maximum_bytes), sha256)
+
+
+def _client() -> httpx.Client:
+    try:
+        return httpx.Client(timeout=_TIMEOUT_S)
+    except (ValueError, ImportError) as error:
+        raise UnusableCheckpoint(
+            "a proxy that the environment names (HTTPS_PROXY, ALL_PROXY) cannot be used"
+        ) from error
+
+
+def _why(error: httpx.HTTPError) -> str:
+    """Return what went wrong, without an address: the kind, and whether a certificate did."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return "the server's certificate is not trusted here (see SSL_CERT_FILE)"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def file_name(source: str) -> str:

@@ -103,6 +103,12 @@ def recognise(checkpoint: Checkpoint, layout: str = "auto") -> Imported:
         )
     if layout not in ("auto", found):
         raise UnusableCheckpoint(f"this looks like the layout {found}, not {layout}")
+    if layout == "auto" and found == CHEXNET and not _names_chexnet(checkpoint):
+        raise UnusableCheckpoint(
+            "nothing in the file tells whether its 14 outputs are those of ChestX-ray14: others, "
+            f"CheXpert's too, are as many. Say --layout {CHEXNET} where they are, in this order: "
+            + ", ".join(_NIH_ORDER)
+        )
     renamed = _renamed(tensors)
     if found == CHEXNET:
         outputs = tuple(Output(key=key) for key in _NIH_ORDER)
@@ -115,6 +121,11 @@ def recognise(checkpoint: Checkpoint, layout: str = "auto") -> Imported:
         outputs=_torchxrayvision_outputs(checkpoint.targets, tensors.get("op_threshs")),
         input=_PLUS_MINUS_1024,
     )
+
+
+def _names_chexnet(checkpoint: Checkpoint) -> bool:
+    """Return whether tensors are called as CheXNet's common projects call them."""
+    return any("densenet121." in name for name in checkpoint.tensors)
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ import torch
 
 from audit.errors import InvalidConfiguration
 from inference.runtime.agreement import Precision
-from inference.runtime.openvino_runtime import is_installed, openvino_runtimes
+from inference.runtime.openvino_runtime import can_run, openvino_runtimes
 from inference.runtime.port import RuntimeFor
 from inference.runtime.torch_runtime import torch_runtimes
 
@@ -21,7 +21,7 @@ def runtimes(
     """Return what makes the runtime of a network.
 
     ``auto`` is torch on a CUDA device where there is one (or ``cuda`` is asked for), else
-    OpenVINO where it is installed, else torch on the CPU. It never chooses a precision.
+    OpenVINO where it can be loaded, else torch on the CPU. It never chooses a precision.
 
     Raises
     ------
@@ -31,8 +31,9 @@ def runtimes(
     on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if runtime == "openvino" and device == "cuda":
         raise InvalidConfiguration(["inference.runtime: openvino runs on the CPU, not on cuda"])
-    fastest = "torch" if on_cuda or not is_installed() else "openvino"
-    chosen = fastest if runtime == "auto" else runtime
+    chosen = runtime
+    if runtime == "auto":
+        chosen = "openvino" if not on_cuda and can_run() else "torch"
     if chosen == "torch":
         if precision != "float32":
             raise InvalidConfiguration(

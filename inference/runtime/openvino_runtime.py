@@ -35,9 +35,16 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _log = structlog.get_logger()
 
 
-def is_installed() -> bool:
-    """Tell whether OpenVINO is here; it is not imported."""
-    return importlib.util.find_spec("openvino") is not None
+def can_run() -> bool:
+    """Tell whether OpenVINO is here and can be loaded; where it cannot, a warning says so."""
+    if importlib.util.find_spec("openvino") is None:
+        return False
+    try:
+        import openvino  # noqa: F401, PLC0415 - 180 MB that a node on torch need not load
+    except (ImportError, OSError) as error:
+        _log.warning("inference.runtime.not_loaded", error_type=type(error).__name__)
+        return False
+    return True
 
 
 def openvino_runtimes(*, precision: Precision = "float32", threads: int = 0) -> RuntimeFor:
@@ -57,11 +64,13 @@ def openvino_runtimes(*, precision: Precision = "float32", threads: int = 0) -> 
     Raises
     ------
     InvalidConfiguration
-        When OpenVINO is not installed, or the CPU has no such arithmetic.
+        When OpenVINO is not installed or cannot be loaded, or the CPU has no such arithmetic.
     """
-    if not is_installed():
-        raise InvalidConfiguration(["inference.runtime: openvino is asked for and not installed"])
-    import openvino  # noqa: PLC0415 - 180 MB that a node on torch need not load
+    if not can_run():
+        raise InvalidConfiguration(
+            ["inference.runtime: openvino is asked for, and is not installed or cannot be loaded"]
+        )
+    import openvino  # noqa: PLC0415 - as above
 
     core = openvino.Core()
     if precision == "bfloat16" and "BF16" not in core.get_property(
@@ -75,7 +84,7 @@ def openvino_runtimes(*, precision: Precision = "float32", threads: int = 0) -> 
             runtime = OpenVinoRuntime(
                 network, core=core, size=size, precision=precision, threads=threads
             )
-        except RuntimeError:
+        except Exception:  # noqa: BLE001 - another OpenVINO may fail in ways of its own
             _report("not_converted", precision, None)
             return reference
         found = difference(runtime, reference, probe(size))
@@ -103,7 +112,7 @@ class OpenVinoRuntime:
 
     Raises
     ------
-    RuntimeError
+    Exception
         When the network cannot be converted or compiled.
     """
 

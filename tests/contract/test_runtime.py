@@ -1,6 +1,7 @@
 """What every runtime promises, whatever executes the network."""
 
 import copy
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from inference.architectures import build
 from inference.runtime import RawOutput, agreement, choice, openvino_runtime
 from inference.runtime.agreement import TOLERANCES, Tolerance, difference, probe, within
 from inference.runtime.choice import runtimes
-from inference.runtime.openvino_runtime import is_installed, openvino_runtimes
+from inference.runtime.openvino_runtime import can_run, openvino_runtimes
 from inference.runtime.torch_runtime import torch_runtimes
 
 LABELS = 5
@@ -236,13 +237,43 @@ def test_auto_takes_openvino_on_the_cpu_and_torch_where_it_is_not_installed(monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     network = lively("resnet18")
 
-    assert is_installed()
+    assert can_run()
     assert runtimes(threads=1)(network, SIZE).name.startswith("openvino ")
     for module in (choice, openvino_runtime):
-        monkeypatch.setattr(module, "is_installed", lambda: False)
+        monkeypatch.setattr(module, "can_run", lambda: False)
     assert runtimes(threads=1)(network, SIZE).name.startswith("torch ")
     with pytest.raises(InvalidConfiguration, match="not installed"):
         runtimes(runtime="openvino")
+
+
+def test_openvino_that_cannot_be_loaded_is_told_and_torch_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "openvino.py").write_text("raise ImportError('libopenvino.so')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+
+    with capture_logs() as events:
+        runtime = runtimes(threads=1)(lively("resnet18"), SIZE)
+
+    assert runtime.name.startswith("torch ")
+    assert [e["event"] for e in events] == ["inference.runtime.not_loaded"]
+    with pytest.raises(InvalidConfiguration, match="cannot be loaded"):
+        runtimes(runtime="openvino")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError, ImportError])
+def test_a_network_that_openvino_cannot_convert_is_run_by_torch(monkeypatch, error):
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(openvino_runtime, "_converted", refuse)
+
+    with capture_logs() as events:
+        runtime = openvino_runtimes(threads=1)(lively("resnet18"), SIZE)
+
+    assert runtime.name.startswith("torch ")
+    assert [e["reason"] for e in events] == ["not_converted"]
 
 
 def test_auto_takes_torch_on_a_gpu(monkeypatch):

@@ -4,9 +4,11 @@ import hashlib
 import json
 import re
 import ssl
+import tempfile
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import yaml
@@ -74,7 +76,11 @@ def _no_proxy(monkeypatch):
 
 
 def download(url, content=CONTENT, **more):
-    return fetch.fetch(url, sha256=sha256(content), **{"maximum_bytes": 10**6, **more})
+    told = {"maximum_bytes": 10**6, **more}
+    with tempfile.TemporaryDirectory() as place:
+        found = fetch.fetch(url, sha256=sha256(content), place=Path(place), **told)
+        assert not any(Path(place).iterdir())
+    return found
 
 
 def test_a_download_is_what_the_server_has_and_tells_its_progress():
@@ -115,6 +121,24 @@ def test_a_server_of_https_does_not_lead_to_a_service_of_this_machine(tmp_path, 
     ):
         download(f"{url}/first")
     assert asked == []
+
+
+def test_a_certificate_that_is_not_trusted_is_told(tmp_path):
+    made = make_certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.certificate("server"), made.key("server"))
+    with (
+        server(CONTENT, tls=tls) as (url, _),
+        pytest.raises(fetch.DownloadFailed, match="certificate is not trusted"),
+    ):
+        download(f"{url}/w.pt")
+
+
+@pytest.mark.parametrize("proxy", ["foo://192.0.2.1", "socks5://192.0.2.1"])
+def test_a_proxy_that_cannot_be_used_is_told(proxy, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(UnusableCheckpoint, match="proxy"):
+        download("https://192.0.2.2/w.pt")
 
 
 def test_nor_does_another_machine_over_http_that_the_person_allowed(monkeypatch):

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import os
 import pickle
 from datetime import date
@@ -218,6 +219,34 @@ def safetensors_of(kind):
     header = {"a": {"dtype": kind, "shape": [2 if kind == "F4" else 1], "data_offsets": [0, 1]}}
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + b"\0"
+
+
+def test_safetensors_whose_header_is_as_long_as_a_pickles_first_byte_are_read():
+    tensors = {"a": torch.ones(2)}
+    files = (save(tensors, metadata={"n": "n" * more}) for more in range(0x100))
+    content = next(each for each in files if each[:1] == b"\x80")
+    assert read_checkpoint(content).tensors["a"].tolist() == [1.0, 1.0]
+
+
+def test_operating_points_may_be_a_list_of_the_network(tmp_path):
+    network = densenet(channels=1, outputs=18)
+    points = [0.1 * (index % 9 + 1) for index in range(18)]
+    points[2] = math.nan
+    network.op_threshs = points
+    try:
+        content = saved(network)
+    finally:
+        del network.op_threshs
+    outputs = recognise(read_checkpoint(content)).outputs
+    assert outputs[0].threshold == pytest.approx(0.1)
+    assert [output.trained for output in outputs[:4]] == [True, True, False, True]
+
+
+def test_fourteen_outputs_that_nothing_names_are_not_taken_for_chestxray14():
+    content = saved(densenet(channels=3, outputs=14).state_dict())
+    with pytest.raises(UnusableCheckpoint, match=r"--layout chexnet where .* Atelectasis, Cardio"):
+        recognise(read_checkpoint(content))
+    assert recognise(read_checkpoint(content), "chexnet").layout == "chexnet"
 
 
 def own_parent():

@@ -331,6 +331,26 @@ def test_padding_may_be_a_range_in_either_order():
 
 
 @pytest.mark.parametrize(
+    ("representation", "vr", "written", "meant"),
+    [
+        (1, "US", 32768, -32768),
+        (1, "US", 63536, -2000),
+        (0, "SS", -2000, 63536),
+        (1, "SS", -2000, -2000),
+        (0, "US", 63536, 63536),
+    ],
+)
+def test_padding_has_the_sign_of_the_pixels_whatever_vr_was_written(
+    representation, vr, written, meant
+):
+    ds = attributes()
+    ds.BitsAllocated, ds.PixelRepresentation = 16, representation
+    ds.add_new("PixelPaddingValue", vr, written)
+
+    assert grey_transform(ds, 0)[0].padding == (meant, meant)
+
+
+@pytest.mark.parametrize(
     ("values", "aspect"),
     [
         ({}, 1.0),

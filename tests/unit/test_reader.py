@@ -16,6 +16,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from audit.errors import Disposition
 from inference import reader
 from inference.reader import PixelProblem, StoredFileUnreachable, UnreadableImage, read_display
 from tests.builders import chest_radiograph, dataset_bytes, part10_bytes
@@ -148,6 +149,32 @@ def test_colour_is_shown_as_luminance(read):
     )
 
     assert read(part10_bytes(ds)).display[0, 0] == pytest.approx(0.587, abs=1e-4)
+
+
+def test_colour_reaches_white_at_the_most_that_its_stored_bits_hold(read):
+    white = np.full((8, 8, 3), 4095, dtype="<u2")
+    ds = with_values(
+        white,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        BitsAllocated=16,
+        BitsStored=12,
+        HighBit=11,
+    )
+
+    assert read(part10_bytes(ds)).display[0, 0] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_too_little_memory_says_nothing_of_the_image(read, monkeypatch):
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(reader, "_decoded", no_memory)
+
+    with pytest.raises(reader.NoMemoryToDecode) as raised:
+        read(part10_bytes(chest_radiograph()))
+    assert raised.value.disposition is Disposition.RETRY
 
 
 def test_a_palette_is_looked_up(read):

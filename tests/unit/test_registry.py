@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from structlog.testing import capture_logs
 
 from audit.errors import BrokenModel
 from inference.registry import SHIPPED, Registry, load_model
@@ -82,14 +83,48 @@ def test_a_manifest_that_does_not_fit_its_weights_is_refused(tmp_path, changes):
         load_model(folder)
 
 
-def test_a_folder_without_weights_or_manifest_is_refused(tmp_path):
+def test_a_folder_without_weights_is_refused(tmp_path):
     folder = model_folder(tmp_path / "a")
     (folder / "weights.safetensors").unlink()
-    (tmp_path / "b" / "empty").mkdir(parents=True)
 
-    for root in (tmp_path / "a", tmp_path / "b", tmp_path / "nowhere"):
+    for root in (tmp_path / "a", tmp_path / "nowhere"):
         with pytest.raises(BrokenModel):
             Registry.load([root], shipped=None)
+
+
+def test_a_folder_that_is_no_model_is_passed_over_and_told(tmp_path):
+    model_folder(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+
+    with capture_logs() as events:
+        registry = Registry.load([tmp_path], shipped=None)
+
+    assert registry.names == {"test-findings"}
+    [skipped] = [e for e in events if e["event"] == "inference.model.folder_skipped"]
+    assert skipped["model_name"] == "lost+found"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"name: B\xe4r\n",
+        b"when: 2026-13-45\n",
+        b"a: " + b"[" * 5000 + b"\n",
+        *(f"input: {{size: 64, mean: [0, 0, 0], std: [1, 1, {std}]}}\n".encode()
+          for std in (".nan", "0.0", ".inf")),
+    ],
+    ids=["latin-1", "no date", "deep", "nan", "zero", "inf"],
+)  # fmt: skip
+def test_a_manifest_that_cannot_be_read_is_a_broken_model(tmp_path, document):
+    folder = model_folder(tmp_path)
+    kept = yaml.safe_load((folder / "model.yaml").read_text())
+    if document.startswith(b"input"):
+        kept["input"] |= yaml.safe_load(document)["input"] | {"size": 64}
+        document = yaml.safe_dump(kept).encode()
+    (folder / "model.yaml").write_bytes(document)
+
+    with pytest.raises(BrokenModel, match=r"test-findings/model\.yaml"):
+        load_model(folder)
 
 
 def test_the_shipped_models_load():
