@@ -265,7 +265,7 @@ class InferenceSettings(Section):
 
     runtime: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the networks; ``auto`` is torch on a GPU and OpenVINO on a CPU, torch where
-    OpenVINO is not installed. A network that OpenVINO does not run as torch does stays with
+    OpenVINO cannot be loaded. A network that OpenVINO does not run as torch does stays with
     torch (see docs/decisions)."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
