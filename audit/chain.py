@@ -163,7 +163,7 @@ def _problem(link: Link, head: Head, anchor: Head | None) -> str:
         return "a row is missing or out of order"
     if link.prev_hash != head.row_hash:
         return "the row does not continue the row before it"
-    if link.row_hash != row_hash(link.prev_hash, link.payload):
+    if not isinstance(link.payload, str) or link.row_hash != row_hash(link.prev_hash, link.payload):
         return "the payload does not have the row's hash"
     if not _says_the_same(link):
         return "a column does not say what the payload says"

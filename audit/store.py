@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     event,
     insert,
+    inspect,
     select,
     text,
 )
@@ -209,6 +210,11 @@ def head(connection: Connection) -> chain.Head:
     return chain.START if row is None else chain.Head(row.seq, row.row_hash)
 
 
+def holds_records(connection: Connection) -> bool:
+    """Return whether anything is recorded; nothing is before the table is made."""
+    return inspect(connection).has_table(audit_record.name) and head(connection) != chain.START
+
+
 def find(connection: Connection, key: str) -> str | None:
     """Return the audit id of the record with `key`, or None."""
     statement = select(audit_record.c.audit_id).where(audit_record.c.idempotency_key == key)
@@ -252,9 +258,10 @@ def verify(
     Reads in batches, so the table may be larger than memory. See `chain.verify`.
     """
     columns = audit_record.c
-    rows = _stream(
-        connection, select(audit_record).where(columns.seq > after.seq).order_by(columns.seq)
-    )
+    wanted = select(audit_record).order_by(columns.seq)
+    if after != chain.START:  # from the start every row counts, whatever its number
+        wanted = wanted.where(columns.seq > after.seq)
+    rows = _stream(connection, wanted)
     links = (
         chain.Link(
             seq=row["seq"],

@@ -198,7 +198,7 @@ def _ground(settings: NodeSettings) -> Ground:
             metrics=metrics,
         ),
         writer=writer,
-        pseudonyms=open_pseudonyms(settings),
+        pseudonyms=open_pseudonyms(settings, database),
         regions=load_regions(settings.inference.region_map_file),
         clock=clock,
         metrics=metrics,

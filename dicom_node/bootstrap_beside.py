@@ -59,7 +59,7 @@ def open_decide(settings: NodeSettings, database: Database) -> Iterator[Decide]:
                 mender=mender,
                 announcer=Announcer(work, channels_of(settings.accession)),
                 records=JudgementRecords(
-                    writer=audit_writer(settings), pseudonyms=open_pseudonyms(settings)
+                    writer=audit_writer(settings), pseudonyms=open_pseudonyms(settings, database)
                 ),
                 clock=SystemClock(),
             )
@@ -79,7 +79,7 @@ def build_mender(
             regions=load_regions(settings.inference.region_map_file),
             work=work,
             writer=audit_writer(settings),
-            pseudonyms=open_pseudonyms(settings),
+            pseudonyms=open_pseudonyms(settings, database),
             clock=clock,
             software_version=software_version(),
             device_serial=node_id(settings.storage.root),

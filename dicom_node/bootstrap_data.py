@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audit.entries import Node as AuditNode
-from audit.pseudonym import Pseudonyms, open_key
+from audit.pseudonym import BrokenKey, Pseudonyms, open_key
 from audit.records import Writer
+from audit.store import holds_records
 from dicom_node.config.settings import NodeSettings
 from dicom_node.version import software_commit, software_version
 from storage.session import Database
@@ -28,10 +29,25 @@ def open_database(settings: NodeSettings) -> Iterator[Database]:
         database.close()
 
 
-def open_pseudonyms(settings: NodeSettings) -> Pseudonyms:
-    """Return the pseudonyms under the node's key, which lies beside its data."""
+def open_pseudonyms(settings: NodeSettings, database: Database) -> Pseudonyms:
+    """Return the pseudonyms under the node's key, which lies beside its data.
+
+    Raises
+    ------
+    BrokenKey
+        When there is no key and the audit has records: under a new one nobody in them could
+        be found again, and one patient would have two names.
+    """
     settings.storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return open_key(settings.storage.root / "pseudonym.key")
+    file = settings.storage.root / "pseudonym.key"
+    if not file.exists():
+        with database.reading() as connection:
+            if holds_records(connection):
+                raise BrokenKey(
+                    "pseudonym.key is missing and the audit has records: put the key back from "
+                    "the backup of the storage"
+                )
+    return open_key(file)
 
 
 def audit_writer(settings: NodeSettings) -> Writer:

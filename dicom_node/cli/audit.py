@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from audit import chain
 from audit.clock import SystemClock
 from audit.entries import RecordKind
+from audit.pseudonym import Pseudonyms
 from audit.store import AuditFilter, AuditRow, append, get, query, verify
 from dicom_node.bootstrap_data import audit_writer, open_database, open_pseudonyms
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
@@ -50,6 +53,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     show.set_defaults(run=run_show)
     proof = actions.add_parser("verify", help="check the whole hash chain")
     add_config_flag(proof)
+    proof.add_argument(
+        "--anchor", type=_anchor, metavar="SEQ:HASH", help="a head that was kept elsewhere"
+    )
     add_json_flag(proof)
     proof.set_defaults(run=run_verify)
 
@@ -57,8 +63,22 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the newest records that fit, oldest of them first."""
     settings = load(arguments.config)
-    names = open_pseudonyms(settings)
-    wanted = AuditFilter(
+    with open_database(settings) as database:
+        wanted = _wanted(arguments, open_pseudonyms(settings, database))
+        with database.reading() as connection:
+            rows = list(query(connection, wanted))[::-1]
+        _note_access(settings, database, "read", {"records": len(rows), **_asked_for(wanted)})
+    if arguments.json:
+        print_json_lines(_document(row) for row in rows)
+    elif not rows:
+        print("no such records")
+    else:
+        _print_table(rows)
+    return 0
+
+
+def _wanted(arguments: argparse.Namespace, names: Pseudonyms) -> AuditFilter:
+    return AuditFilter(
         kinds=() if arguments.all_kinds else (RecordKind(arguments.kind),),
         since=arguments.since,
         until=arguments.until,
@@ -73,17 +93,17 @@ def run_list(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         newest_first=True,
     )
-    with open_database(settings) as database:
-        with database.reading() as connection:
-            rows = list(query(connection, wanted))[::-1]
-        _note_access(settings, database, "read", {"records": len(rows)})
-    if arguments.json:
-        print_json_lines(_document(row) for row in rows)
-    elif not rows:
-        print("no such records")
-    else:
-        _print_table(rows)
-    return 0
+
+
+def _asked_for(wanted: AuditFilter) -> dict[str, str]:
+    """Return what was looked for, patients and orders as pseudonyms."""
+    given = {
+        "kinds": ", ".join(kind.value for kind in wanted.kinds),
+        "since": wanted.since.isoformat() if wanted.since else "",
+        "until": wanted.until.isoformat() if wanted.until else "",
+        **{name: getattr(wanted, name) for name in chain.SEARCHED},
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -105,7 +125,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     with open_database(settings) as database:
         with database.reading() as connection:
-            report = verify(connection)
+            report = verify(connection, anchor=arguments.anchor)
         _note_access(settings, database, "verify", {"ok": report.ok})
     document = {
         "ok": report.ok,
@@ -119,28 +139,36 @@ def run_verify(arguments: argparse.Namespace) -> int:
         print_json_lines([document])
     elif report.ok:
         print(
-            f"ok: {report.count} records, unbroken; head {report.head.seq} {report.head.row_hash}"
+            f"ok: {report.count} records, unbroken; head {report.head.seq}:{report.head.row_hash}"
         )
-        print("keep the head elsewhere: only that shows records missing from the end")
+        print("keep the head elsewhere: with --anchor it shows records missing from the end")
     else:
         print(f"BROKEN at record {report.first_bad_seq}: {report.reason}")
     return 0 if report.ok else 1
 
 
 def _document(row: AuditRow) -> dict[str, Any]:
+    """Return a record for a reader: what it says, and under its own names what it is.
+
+    ``payload`` is the text that was hashed with ``prev_hash``: who has the lines can prove them.
+    """
     return {
+        **row.body,
+        **({"proposal_kind": row.body["kind"]} if "kind" in row.body else {}),
         "seq": row.seq,
         "audit_id": row.audit_id,
         "kind": row.kind.value,
+        "key": row.key,
         "recorded_at": row.recorded_at.isoformat(),
+        "payload": row.payload,
         "row_hash": row.row_hash,
         "prev_hash": row.prev_hash,
-        **row.body,
     }
 
 
 def _print_table(rows: list[AuditRow]) -> None:
-    table = Table("seq", "time (UTC)", "kind", "model", "outcome", "verdict", "audit id", box=None)
+    table = Table("seq", "time (UTC)", "kind", "model", "outcome", "verdict", box=None)
+    table.add_column("audit id", no_wrap=True, min_width=36)
     for row in rows:
         model = row.body.get("model") or {}
         table.add_row(
@@ -178,6 +206,13 @@ def _note_access(
                 recorded_at=SystemClock().now(),
             ),
         )
+
+
+def _anchor(text: str) -> chain.Head:
+    seq, _, row_hash = text.partition(":")
+    if not seq.isdecimal() or not re.fullmatch(r"[0-9a-f]{64}", row_hash):
+        raise argparse.ArgumentTypeError("must be the number and the hash that verify prints")
+    return chain.Head(int(seq), row_hash)
 
 
 def _moment(text: str) -> datetime:

@@ -9,7 +9,7 @@ from pydicom.valuerep import DA, DT, TM
 
 from dicom_node.report import codes
 from dicom_node.report.content import ReportRequest
-from dicom_node.report.evidence import local_moment, patient_and_study
+from dicom_node.report.evidence import local_moment, patient_and_study, text_of
 from dicom_node.report.reading import models_of
 from dicom_node.report.uids import model_device_uid, node_device_uid
 from dicom_node.version import MODEL_NAME
@@ -63,7 +63,7 @@ def new_object(
         series_date=moment.date(),
         series_time=moment.time(),
     )
-    made.update(patient_and_study(source, own_text=_own_text(request)))
+    made.update(patient_and_study(source, own_text=_own_text(request, source)))
     made.StudyInstanceUID = request.study_instance_uid
     made.InstanceCreationDate = DA(moment.date())
     made.InstanceCreationTime = TM(moment.time())
@@ -101,7 +101,13 @@ def contributing_model(request: ReportRequest, model: ModelIdentity) -> Contribu
     return item
 
 
-def _own_text(request: ReportRequest) -> str:
+def _own_text(request: ReportRequest, source: Dataset) -> str:
+    """Return what an object may say that is not of `source`."""
+    numbers = {text_of(image.header, "AccessionNumber") for image in request.images}
+    numbers |= {each.accession.accession_number for each in request.accessions}
+    numbers -= {text_of(source, "AccessionNumber")}
+    proposed = [each.proposal.sentence for each in request.proposals]
     regions = [code.meaning for code in request.regions.values()]
     labels = [label.code.meaning for label in request.labels.values() if label.code]
-    return "".join([request.manufacturer, request.device_serial, *regions, *labels])
+    own = [request.manufacturer, request.device_serial, *regions, *labels]
+    return "".join([*own, *sorted(numbers), *proposed])

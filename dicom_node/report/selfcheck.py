@@ -7,6 +7,7 @@ not judged here.
 from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom import DataElement, Dataset
+from pydicom.charset import python_encoding
 from pydicom.uid import UID
 
 from audit.errors import Fault
@@ -15,6 +16,9 @@ from dicom_node.report.wording import WARNING
 
 _LENGTHS = {"AE": 16, "CS": 16, "DS": 16, "IS": 12, "LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
 """Longest value of each text VR, in characters (PS3.5 Section 6.2)."""
+
+_TEXT = ("LO", "LT", "SH", "ST", "UC", "UT")
+"""VRs whose characters (0008,0005) *Specific Character Set* decides (PS3.5 Section 6.1.2.3)."""
 
 _COPIED = frozenset(
     {
@@ -135,12 +139,24 @@ def _broken(built: BuiltObject, request: ReportRequest) -> Iterator[str]:
     own_uids += [str(i.value) for i in dataset.iterall() if i.keyword in _OWN_UIDS]
     if not all(UID(uid).is_valid for uid in own_uids):
         yield "UIDs are well formed (PS3.5 Section 9.1)"
+    codec = python_encoding.get(str(dataset.get("SpecificCharacterSet", "")), "latin-1")
     for item in dataset.iterall():
         yield from _broken_by_element(item)
+        own = item.VR in _TEXT and item.keyword not in _COPIED
+        if own and not all(_fits(str(value), codec) for value in _values(item)):
+            yield f"{item.keyword} can be written in the character set"
     if built.role == "SR":
         texts = [item.value for item in dataset.iterall() if item.keyword == "TextValue"]
         if WARNING not in texts:
             yield "the warning is in the text"
+
+
+def _fits(text: str, codec: str) -> bool:
+    try:
+        text.encode(codec)
+    except UnicodeError:
+        return False
+    return True
 
 
 def _broken_by_element(item: DataElement) -> Iterator[str]:

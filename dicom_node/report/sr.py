@@ -1,5 +1,6 @@
 """The structured report: TID 1500 with the text first (PS3.16, PS3.3 Section A.35)."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -69,13 +70,13 @@ def structured_report(request: ReportRequest, form: SrForm, overlays: Overlays) 
     overlays : mapping
         The overlays that findings are illustrated with.
     """
-    uids = uids_of(request)
+    uids, said = uids_of(request), _said(request)
     source = request.images[0].header
     document = new_object(
         request,
         sop_class_uid=form.sop_class_uid,
-        sop_instance_uid=uids.sr_instance(form.name),
-        series_instance_uid=uids.sr_series(form.name),
+        sop_instance_uid=uids.sr_instance(form.name, said),
+        series_instance_uid=uids.sr_series(form.name, said),
         series_number=request.sr_series_number,
         series_description=_SERIES_DESCRIPTION,
         instance_number=1,
@@ -92,6 +93,13 @@ def structured_report(request: ReportRequest, form: SrForm, overlays: Overlays) 
     current, _ = collect_evidence(evidence, root, request.study_instance_uid)
     document.CurrentRequestedProcedureEvidenceSequence = current
     return document
+
+
+def _said(request: ReportRequest) -> str:
+    """Return a digest of what the document says and of what it follows."""
+    earlier = request.predecessor.sop_instance_uid if request.predecessor else ""
+    text = "\n".join([earlier, *summary_lines(request)])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _describe_document(document: Dataset, request: ReportRequest) -> None:

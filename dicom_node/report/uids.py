@@ -3,8 +3,8 @@
 The same report made twice has the same UIDs, so a retry is a duplicate at the
 destination and never a second opinion. Whatever changes the content (the node, the study,
 the images and their very bytes, the revision, weights, configuration, the form of the
-report) changes the UID: two installations, or one that lost its database and counts
-revisions from one again, never give different objects the same UID.
+report, for an SR every sentence) changes the UID: two installations, or one that lost its
+database and counts revisions from one again, never give different objects the same UID.
 """
 
 import hashlib
@@ -67,13 +67,17 @@ class ReportUids:
     evidence: tuple[tuple[str, str], ...]
     """SOP Instance UID and sha256 of the data set of each image, in any order."""
 
-    def sr_series(self, profile: str) -> str:
-        """Return the Series Instance UID of the SR in `profile`."""
-        return self._derive("series", "SR", profile)
+    def sr_series(self, profile: str, said: str) -> str:
+        """Return the Series Instance UID of the SR in `profile`; `said` as `sr_instance`."""
+        return self._derive("series", "SR", profile, said)
 
-    def sr_instance(self, profile: str) -> str:
-        """Return the SOP Instance UID of the SR in `profile`."""
-        return self._derive("instance", "SR", profile)
+    def sr_instance(self, profile: str, said: str) -> str:
+        """Return the SOP Instance UID of the SR in `profile`.
+
+        `said` is a digest of its sentences: orders and proposals change what is said of the
+        same images by the same models.
+        """
+        return self._derive("instance", "SR", profile, said)
 
     def sc_series(self) -> str:
         """Return the Series Instance UID of the overlays; every profile shares them."""

@@ -1,8 +1,10 @@
 """The audit table: append only, one chain, on SQLite and on PostgreSQL."""
 
+import contextlib
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -282,3 +284,30 @@ def test_the_filter_finds_by_every_column(database: Database) -> None:
     assert seqs(until=MORNING + timedelta(minutes=2)) == [1]
     assert seqs(after_seq=3, newest_first=True) == [5, 4]
     assert seqs(limit=2) == [1, 2]
+
+
+@pytest.mark.parametrize("seq", [0, -7])
+def test_a_row_before_the_first_breaks_the_chain(database: Database, seq: int) -> None:
+    fill(database, 3)
+    forge(
+        database,
+        f"INSERT INTO audit_record SELECT {seq}, 'x', 'predict:9', kind, recorded_at, "
+        "patient_pseudonym, accession_pseudonym, study_instance_uid, sop_instance_uid, "
+        "model_name, model_version, outcome, verdict, payload, prev_hash, row_hash "
+        "FROM audit_record WHERE seq = 1",
+    )
+    report = verify(database)
+    assert (report.ok, report.first_bad_seq) == (False, 1)
+
+
+def test_whether_anything_is_recorded_is_told_before_the_table_is_there(
+    database: Database, tmp_path: Path
+) -> None:
+    empty = Database(f"sqlite:///{tmp_path}/empty.db", pool_size=1)
+    with contextlib.closing(empty), empty.reading() as connection:
+        assert not store.holds_records(connection)
+    with database.reading() as connection:
+        assert not store.holds_records(connection)
+    fill(database, 1)
+    with database.reading() as connection:
+        assert store.holds_records(connection)

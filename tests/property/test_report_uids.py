@@ -2,16 +2,19 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
+from dicom_node.config.settings import ReportProfile
 from dicom_node.report.reading import uids_of
+from dicom_node.report.sr import FORMS, structured_report
 from dicom_node.report.uids import ReportUids, derive_uid, distinct_models, model_device_uid
-from inference.types import ModelIdentity, Task
+from inference.types import ModelIdentity, Task, Verdict
 from tests.builders import chest_radiograph
-from tests.report_requests import chest_image, request_for
+from tests.report_requests import CREATED_AT, chest_image, request_for, verdict
 
 ROOTS = st.sampled_from(["", "1.2.3", "1.2.826.0.1.3680043.10.1234", "2." + "9" * 41])
 PARTS = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5)
@@ -29,6 +32,9 @@ def test_every_derived_uid_is_valid_and_under_its_root(root, parts):
 @given(root=ROOTS, one=PARTS, other=PARTS)
 def test_uids_are_equal_exactly_when_their_parts_are(root, one, other):
     assert (derive_uid(root, *one) == derive_uid(root, *other)) == (one == other)
+
+
+SAID = "5" * 64
 
 
 def _sha(text: str) -> str:
@@ -60,12 +66,12 @@ UIDS = ReportUids(
 )
 
 
-def _objects(uids: ReportUids) -> list[str]:
+def _objects(uids: ReportUids, said: str = SAID) -> list[str]:
     return [
-        uids.sr_series("viewer"),
-        uids.sr_instance("viewer"),
-        uids.sr_series("ihe-air"),
-        uids.sr_instance("ihe-air"),
+        uids.sr_series("viewer", said),
+        uids.sr_instance("viewer", said),
+        uids.sr_series("ihe-air", said),
+        uids.sr_instance("ihe-air", said),
         uids.sc_series(),
         uids.sc_instance("1.2.3.4", MODEL, "Nodule"),
         uids.sc_instance("1.2.3.4", MODEL, "Mass"),
@@ -93,6 +99,28 @@ def test_each_component_of_a_report_changes_every_uid():
     made = [uid for variant in variants for uid in _objects(variant)]
 
     assert len(set(made)) == len(made)
+
+
+def test_what_an_sr_says_changes_its_uids_and_those_of_no_overlay():
+    first, other = set(_objects(UIDS)), set(_objects(UIDS, _sha("other sentences")))
+
+    assert len(first - other) == 4
+    assert {UIDS.sc_series(), UIDS.sc_instance("1.2.3.4", MODEL, "Mass")} <= first & other
+
+
+def test_the_same_images_under_another_order_are_another_report():
+    image = chest_image(chest_radiograph())
+    requests = [
+        request_for(image),
+        request_for(replace(image, verdict=verdict(Verdict.MISMATCH, expected="HAND"))),
+        request_for(image, created_at=CREATED_AT + timedelta(days=3)),
+    ]
+
+    made = [structured_report(r, FORMS[ReportProfile.VIEWER], {}) for r in requests]
+
+    first, other, retried = [(m.SOPInstanceUID, m.SeriesInstanceUID) for m in made]
+    assert set(first).isdisjoint(other)
+    assert retried == first
 
 
 def test_the_same_report_made_again_has_the_same_uids():
@@ -139,7 +167,7 @@ def test_a_request_lends_its_uids_the_node_and_the_bytes_of_its_images():
     ]
 
     assert uids_of(replace(request)) == first
-    assert len({uids.sr_instance("viewer") for uids in (first, *others)}) == 3
+    assert len({uids.sr_instance("viewer", SAID) for uids in (first, *others)}) == 3
 
 
 def test_tracking_follows_a_finding_over_revisions_and_trainings():

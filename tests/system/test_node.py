@@ -1,6 +1,7 @@
 """A whole node with its own archive as the PACS: what a PACS administrator relies on."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from pydicom import Dataset, dcmread
 
+from audit.chain import row_hash
 from audit.store import AuditFilter, query, verify
 from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.main import main
@@ -225,10 +227,31 @@ def test_operators_can_ask_for_health_metrics_studies_jobs_and_audit(
     assert len(lines) == 3
     assert main(["audit", "show", "--config", str(config), lines[0]["audit_id"]]) == 0
     assert json.loads(capsys.readouterr().out)["audit_id"] == lines[0]["audit_id"]
+    assert lines[0]["row_hash"] == row_hash(lines[0]["prev_hash"], lines[0]["payload"])
     assert main(["audit", "verify", "--config", str(config)]) == 0
-    assert "unbroken" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "unbroken" in printed
+    [(seq, head)] = re.findall(r"head (\d+):(\w{64})", printed)
+    anchored = ["audit", "verify", "--config", str(config), "--anchor"]
+    assert main([*anchored, f"{seq}:{head}"]) == 0
+    assert main([*anchored, f"{seq}:{'0' * 64}"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main([*anchored, "head"])
+    capsys.readouterr()
     assert main(["audit", "list", "--config", str(config), "--patient-id", "NOBODY"]) == 0
     assert capsys.readouterr().out == "no such records\n"
+    asked = ["audit", "list", "--config", str(config), "--json", "--kind"]
+    assert main([*asked, "access", "--limit", "1"]) == 0
+    looked = json.loads(capsys.readouterr().out)
+    assert (looked["kind"], looked["query"]["kinds"]) == ("access", "prediction")
+    assert len(looked["query"]["patient_pseudonym"]) == 64
+    key = place.settings.storage.root / "pseudonym.key"
+    kept = key.read_bytes()
+    key.unlink()
+    assert main([*asked, "access"]) != 0
+    assert "pseudonym.key is missing" in capsys.readouterr().err
+    assert not key.exists()
+    key.write_bytes(kept)
     assert main(["studies", "--config", str(config), "--json"]) == 0
     assert ds.StudyInstanceUID in capsys.readouterr().out
     assert main(["jobs", "list", "--config", str(config), "--state", "parked"]) == 0

@@ -181,3 +181,10 @@ def test_a_well_hashed_row_that_is_no_record_is_found(payload: str) -> None:
     links[1] = replace(links[1], payload=payload, row_hash=row_hash(links[0].row_hash, payload))
 
     assert verify(links).first_bad_seq == 2
+
+
+def test_a_payload_that_is_no_text_is_a_bad_row() -> None:
+    links = chain_of(3)
+    links[1] = replace(links[1], payload=links[1].payload.encode())  # type: ignore[arg-type]
+    report = verify(links)
+    assert (report.ok, report.first_bad_seq) == (False, 2)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from io import BytesIO
 
 import pytest
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from dicom_node.config.settings import ReportProfile
@@ -185,3 +185,19 @@ def test_every_model_is_named_with_a_device_uid_and_every_order_with_its_number(
     assert len({item.DeviceUID for item in models}) == 2
     orders = [item.AccessionNumber for item in report.ReferencedRequestSequence]
     assert orders == ["FAKE-ACC-1", "FAKE-ACC-2"]
+
+
+@pytest.mark.parametrize("declared", [None, "ISO_IR 100", "ISO_IR 144"])
+def test_an_accession_number_of_another_character_set_is_written_whole(declared):
+    first = chest_image(chest_radiograph(SpecificCharacterSet=declared))
+    second = other_image(
+        chest_radiograph(SpecificCharacterSet="ISO_IR 192", AccessionNumber="検査12"), 2
+    )
+
+    report = structured_report(request_for(first, second), VIEWER, {})
+
+    written = BytesIO()
+    dcmwrite(written, report, enforce_file_format=True)
+    again = dcmread(BytesIO(written.getvalue()))
+    numbers = [item.AccessionNumber for item in again.ReferencedRequestSequence]
+    assert "検査12" in numbers
