@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from audit.clock import Clock, SystemClock
-from audit.errors import DiskFull, Fault
+from audit.errors import DiskFull, Fault, InvalidConfiguration
 
 log = structlog.get_logger()
 
@@ -74,7 +74,12 @@ class FileStore:
         self._lock = threading.Lock()
         self._free: tuple[float, int] | None = None
         self._durable_folders: set[Path] = set()
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidConfiguration(
+                [f"storage.root: {self._root} cannot be made or written ({error.strerror})"]
+            ) from error
         self._claim = _Claim(self._root / TEMPORARY)
 
     def free_bytes(self) -> int:

@@ -6,7 +6,7 @@ so each statement is built once: building it costs more than running it.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy import and_, bindparam, case, func, or_, select, update
@@ -111,6 +111,26 @@ def file_instance(connection: Connection, new: NewInstance) -> Filed:
         if earlier is not None:
             return earlier
     raise DatabaseAway("other revisions of this instance were filed at the same moment")
+
+
+def take_route(connection: Connection, earlier: Filed, new: NewInstance) -> Filed:
+    """Give the duplicate `earlier`, which no route had taken, the route that takes `new`.
+
+    Returns it as it was where another has given it one meanwhile.
+    """
+    values = {"row": earlier.instance_id, "new_route": new.route}
+    if connection.execute(_TAKE_ROUTE, values).rowcount != 1:
+        return earlier
+    is_urgent = connection.execute(
+        _NOTE_ARRIVAL,
+        {
+            "study": earlier.study_id,
+            "at": new.received_at,
+            "is_urgent": new.urgent,
+            "routed": 1,
+        },
+    ).scalar_one()
+    return replace(earlier, route=new.route, urgent=is_urgent)
 
 
 def replace_file(connection: Connection, earlier: Filed, new: NewInstance) -> bool:
@@ -243,6 +263,12 @@ _REPLACE_FILE = (
     update(table_of(Instance))
     .where(_instance.id == bindparam("row"), _instance.path == bindparam("was"))
     .values(path=bindparam("new_path"), size_bytes=bindparam("new_size"))
+)
+
+_TAKE_ROUTE = (
+    update(table_of(Instance))
+    .where(_instance.id == bindparam("row"), _instance.route == "")
+    .values(route=bindparam("new_route"))
 )
 
 _PLACE = (

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, func, select, text
 from sqlalchemy.orm import aliased
 
-from storage.filing import Filed, FiledKind, file_instance, replace_file
+from storage.filing import Filed, FiledKind, file_instance, replace_file, take_route
 from storage.incoming import NewInstance, new_instance_from_header
 from storage.models import UNREPORTED, Accession, Instance, Job, ReportObject, Series, Study
 from storage.order_models import CorrectionObject
@@ -22,6 +22,7 @@ __all__ = (
     "Filed",
     "file_instance",
     "replace_file",
+    "take_route",
     "InstanceRow",
     "instance",
     "current_instances",

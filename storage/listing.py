@@ -31,6 +31,9 @@ class StudyListing:
 
     waiting_jobs: int
     parked_jobs: int
+    routed: bool
+    """Whether a route took any of its images; one without is only stored."""
+
     revision: int
     report: dict[str, Any] | None
     """The newest report's document; None before the first."""
@@ -71,6 +74,7 @@ def _listing() -> Select[Any]:
             .label("other_patient_instances"),
             _jobs(JobState.QUEUED).label("waiting_jobs"),
             _jobs(JobState.PARKED).label("parked_jobs"),
+            (Study.changes > 0).label("routed"),
             Study.revision,
             Report.document.label("report"),
             _deliveries().scalar_subquery().label("deliveries"),

@@ -7,10 +7,11 @@ pysqlite itself opens ``BEGIN IMMEDIATE`` before the first write and nothing bef
 `Database.transaction` therefore begins by its own statement and not by an event.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def _supported(url: str) -> URL:
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise InvalidConfiguration(["database.url: not an SQLAlchemy URL"]) from error
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
@@ -209,8 +210,15 @@ def _supported(url: str) -> URL:
     return parsed
 
 
+def _make_private(file: Path) -> None:
+    """Make a database file, and folders, that their owner alone may read: it names patients."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
 def _sqlite_engine(url: URL, pool_size: int) -> Engine:
-    Path(str(url.database)).absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(Path(str(url.database)).absolute())
     engine = create_engine(
         url,
         pool_size=pool_size,

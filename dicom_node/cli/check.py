@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from audit.clock import SystemClock
-from audit.errors import NodeError
+from audit.errors import InvalidConfiguration, NodeError
 from audit.metrics import NullMetrics
 from dicom_node.bootstrap import load_inference
 from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.orders import Hl7Settings
-from dicom_node.config.settings import Destination, NodeSettings
+from dicom_node.config.settings import Destination, NodeSettings, TlsSettings
 from dicom_node.core.access import AccessPolicy
 from dicom_node.delivery.factory import make_sender
+from dicom_node.dimse.security import server_context
 from dicom_node.dimse.worklist import WorklistClient
 from dicom_node.orders.er7 import check_charset
+from dicom_node.web.bearer import token_of
 from inference.regions import load_regions
 from storage import schema
 from storage.files import FileStore
@@ -62,12 +64,13 @@ def findings(settings: NodeSettings, source: str) -> Iterator[Finding]:
         ("database", _database),
         ("port dimse", lambda s: _port(s.dimse.host, s.dimse.port)),
         ("port web", lambda s: _port(s.web.host, s.web.port)),
+        ("tokens", _tokens),
         ("body-part words", _regions),
         ("models", _models),
     ]
     tls = settings.dimse.tls
     if tls is not None:
-        checks.insert(4, ("port dimse-tls", lambda s: _port(s.dimse.host, tls.port)))
+        checks.insert(4, ("port dimse-tls", lambda s: _tls(s.dimse.host, tls)))
     hl7 = settings.hl7
     if hl7 is not None:
         checks.append(("port hl7", lambda s: _hl7(hl7)))
@@ -100,6 +103,8 @@ def _access(settings: NodeSettings) -> str:
     AccessPolicy.from_settings(settings)
     if settings.access.accept_unknown_peers:
         return "anybody may send (accept_unknown_peers)"
+    if not settings.access.peers:
+        raise InvalidConfiguration(["nobody may send: access.peers names no peer"])
     return f"{len(settings.access.peers)} peers may send"
 
 
@@ -128,6 +133,22 @@ def _port(host: str, port: int) -> str:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     socket.create_server((host, port), family=family).close()
     return f"{host}:{port} is free"
+
+
+def _tls(host: str, settings: TlsSettings) -> str:
+    server_context(settings)
+    return _port(host, settings.port)
+
+
+def _tokens(settings: NodeSettings) -> str:
+    named = {
+        "web.stow_token_file": settings.web.stow_token_file,
+        "accession.api_token_file": settings.accession.api_token_file,
+    }
+    files = {setting: path for setting, path in named.items() if path is not None}
+    for setting, path in files.items():
+        token_of(path, setting)
+    return f"{len(files)} files hold one"
 
 
 def _regions(settings: NodeSettings) -> str:

@@ -57,4 +57,6 @@ def _result(row: StudyListing) -> str:
 def _progress(row: StudyListing) -> str:
     if row.parked_jobs:
         return f"{row.parked_jobs} parked"
+    if not row.routed:
+        return "no route took it: only stored"
     return "in work" if row.waiting_jobs else "waiting to settle"

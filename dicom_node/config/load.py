@@ -15,6 +15,29 @@ _PLAIN_WORDS = {
 }
 
 
+class _KeyTwice(Exception):
+    """A mapping names a key again, which YAML forbids (1.2, Section 3.2.1.1).
+
+    PyYAML would take the last.
+    """
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """Reads YAML, and refuses what would silently replace something above it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise _KeyTwice(
+                        f"line {line}: {key.value} is there already, at line {seen[key.value]}"
+                    )
+                seen[key.value] = line
+        return super().construct_mapping(node, deep=deep)
+
+
 def load(path: Path) -> NodeSettings:
     """Return the configuration in `path`, validated whole.
 
@@ -25,15 +48,21 @@ def load(path: Path) -> NodeSettings:
         value of the file, since a value may be a password.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        text = content.decode("utf-8")
+    except OSError as error:
         raise InvalidConfiguration([f"{path}: cannot be read ({type(error).__name__})"]) from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InvalidConfiguration([f"{path.name}: line {line} is not UTF-8"]) from error
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _EachKeyOnce)  # noqa: S506 - a SafeLoader
+    except _KeyTwice as error:
+        raise InvalidConfiguration([f"{path.name}: {error}"]) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark is not None else ""
-        raise InvalidConfiguration([f"{path.name}: is not valid YAML{line}"]) from error
+        at = f" at line {mark.line + 1}" if mark is not None else ""
+        raise InvalidConfiguration([f"{path.name}: is not valid YAML{at}"]) from error
     if document is None:
         document = {}
     if not isinstance(document, dict):

@@ -4,6 +4,7 @@ Unknown keys are errors, and `load.load` reports every problem at once. The keys
 documented in ``docs/configuration.md``; a test compares the two.
 """
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -148,8 +149,9 @@ class RetrySettings(Section):
     maximum_delay_s: Seconds = 3600.0
     """Longest wait ever."""
 
-    attempts: Annotated[int, Field(ge=1, le=100)] = 12
-    """After this many the job is parked for a person to look at."""
+    attempts: Annotated[int, Field(ge=1, le=100)] = 48
+    """After this many the job is parked for a person to look at: with these delays after 19 to 38
+    hours."""
 
 
 class DimseDestination(Section):
@@ -233,6 +235,16 @@ class RouteMatch(Section):
 
     description_pattern: str = ""
     """Regular expression searched, ignoring case, in Study and Series Description."""
+
+    @field_validator("description_pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            at = f" at character {error.pos + 1}" if error.pos is not None else ""
+            raise ValueError(f"is no regular expression: {error.msg}{at}") from error
+        return value
 
 
 class RouteSettings(Section):

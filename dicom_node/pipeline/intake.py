@@ -43,6 +43,7 @@ from storage.index import (
     is_report_object,
     new_instance_from_header,
     replace_file,
+    take_route,
 )
 from storage.session import CommitDoubtful
 from storage.states import JobKind, JobState
@@ -190,8 +191,11 @@ class Intake:
             new = replace(new, route="", urgent=False)  # a result of ours that comes back
         filed = file_instance(connection, new)
         if filed.kind is FiledKind.DUPLICATE:
-            return self._restored(connection, filed, new)
-        if new.route and filed.same_patient:
+            filed = self._restored(connection, filed, new)
+            if filed.route or not (new.route and filed.same_patient):
+                return filed
+            filed = take_route(connection, filed, new)  # the configuration was mended since
+        if filed.route and filed.same_patient:
             self._parts.work.begin(
                 connection,
                 key=analyse_key(filed.instance_id),

@@ -15,6 +15,7 @@ from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from audit.store import append
 from dicom_node.config.settings import NodeSettings, ReportProfile
+from dicom_node.pipeline.analyse import UnknownRoute
 from dicom_node.pipeline.objects import SHARED, keep_object, keep_report
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.pipeline.reconcile_orders import ReconcileOrders
@@ -117,6 +118,9 @@ class WriteReport:
         ------
         Overtaken
             Another job wrote a revision between our look and our write.
+        UnknownRoute
+            A route that took an image is not in the configuration any more, and with it
+            where the report goes.
         """
         parts = self._parts
         wanted_changes = int(job.key.rpartition(":")[2])
@@ -126,6 +130,8 @@ class WriteReport:
                 nothing_to_report(connection, study_id=job.study_id, changes=wanted_changes)
                 parts.work.finish(connection, job.key)
             return
+        if not {row.route for row in subject.rows if row.route} <= self._routes.keys():
+            raise UnknownRoute("the route of an image of this study is not configured any more")
         # After the snapshot: what comes in between is in the next revision anyway.
         subject = _telling(subject, told_now(parts.orders.check(job.study_id)))
         revision = subject.study.revision + 1
@@ -251,12 +257,8 @@ class WriteReport:
 
     def _targets(self, rows: Sequence[InstanceRow]) -> list[str]:
         """Return the destinations of the routes that took any of `rows`, each once."""
-        names = (
-            name
-            for row in rows
-            if row.route in self._routes
-            for name in self._routes[row.route].destinations
-        )
+        taken = (self._routes[row.route] for row in rows if row.route)
+        names = (name for route in taken for name in route.destinations)
         return list(dict.fromkeys(names))
 
     def _profiles(self, rows: Sequence[InstanceRow]) -> list[ReportProfile]:

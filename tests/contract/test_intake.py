@@ -16,7 +16,7 @@ from audit.metrics import NullMetrics
 from audit.pseudonym import open_key
 from audit.records import Writer
 from audit.store import AuditFilter, query
-from dicom_node.config.settings import RetrySettings
+from dicom_node.config.settings import NodeSettings, RetrySettings
 from dicom_node.core.accepted import STORAGE_CLASSES
 from dicom_node.core.access import AccessPolicy
 from dicom_node.pipeline import intake as intake_module
@@ -28,6 +28,7 @@ from dicom_node.pipeline.work import Work
 from storage import engine, index, jobs
 from storage.commit import GroupCommitter
 from storage.files import FileStore
+from storage.listing import study_listing
 from storage.models import Job
 from storage.reports import NewReportObject, insert_report
 from storage.session import CommitDoubtful, Database
@@ -48,8 +49,13 @@ class Desk:
         self.database = database
         self.files = FileStore(folder / "node", minimum_free_bytes=0)
         self.root = folder / "node"
+        self._folder = folder
         self.committer = GroupCommitter(database)
-        settings = node_settings(folder)
+        self.configure(node_settings(folder))
+
+    def configure(self, settings: NodeSettings) -> None:
+        """Take images by `settings` from now on."""
+        database, folder = self.database, self._folder
         writer = Writer(node=Node(node_id="node-test", software_version="0"))
         work = Work(
             database=database,
@@ -123,6 +129,27 @@ def test_an_image_is_kept_once_however_often_it_comes(desk: Desk) -> None:
 
     assert desk.stored() == {desk.root / desk.row().path}
     assert desk.job().attempt == 1
+
+
+def test_an_image_that_no_route_took_is_analysed_when_it_comes_again_and_one_does(
+    desk: Desk, tmp_path: Path
+) -> None:
+    ds, settings = chest_radiograph(), node_settings(tmp_path)
+    desk.configure(settings.model_copy(update={"routes": ()}))
+    assert desk.receive(ds) is ReceiptKind.STORED
+    assert desk.row().route == ""
+    with desk.database.reading() as connection:
+        assert jobs.get(connection, "analyse:1") is None
+        assert [study.routed for study in study_listing(connection, 9)] == [False]
+
+    desk.configure(settings)
+    assert desk.receive(ds) is ReceiptKind.DUPLICATE
+
+    assert desk.row().route == settings.routes[0].name
+    assert desk.job().state is JobState.QUEUED
+    with desk.database.reading() as connection:
+        assert [study.routed for study in study_listing(connection, 9)] == [True]
+    assert len(desk.stored()) == 1
 
 
 def test_once_an_image_of_a_study_is_urgent_all_that_follow_are(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from audit.pseudonym import Pseudonyms
 from audit.records import Writer
 from dicom_node.config.load import validate
 from dicom_node.config.settings import ReportProfile, RetrySettings
+from dicom_node.pipeline.analyse import UnknownRoute
 from dicom_node.pipeline.report import ReportParts, WriteReport
 from dicom_node.pipeline.work import Work, analyse_key, report_key
 from storage import jobs
@@ -30,7 +31,7 @@ from tests.reconciling import LABELS, MODEL, NOW, Bench, order
 class Desk(Bench):
     """A bench that writes reports."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, route: str = "all") -> None:
         super().__init__(database, folder)
         writer = Writer(node=Node(node_id="n", software_version="0"))
         self.work = Work(
@@ -45,7 +46,12 @@ class Desk(Bench):
             ReportParts(
                 database=database,
                 files=self.files,
-                settings=validate({"storage": {"root": str(folder), "minimum_free_bytes": 0}}),
+                settings=validate(
+                    {
+                        "storage": {"root": str(folder), "minimum_free_bytes": 0},
+                        "routes": [{"name": route}],
+                    }
+                ),
                 labels={(MODEL.name, label.key): label for label in LABELS},
                 regions={key: each.code for key, each in TABLE.regions.items() if each.code},
                 orders=self.use_case,
@@ -112,6 +118,20 @@ def test_a_revision_built_in_another_profile_says_what_it_said_and_swallows_no_c
     assert "MISMATCH" not in said
     desk.use_case.check(knee, reported=True)
     assert desk.changes(knee) == before + 1, "the change still opens the study for a revision"
+
+
+def test_a_report_whose_route_is_gone_is_not_written_for_nobody(
+    database: Database, tmp_path: Path
+) -> None:
+    migrate(database)
+    desk = Desk(database, tmp_path, route="renamed")
+    knee = desk.image("KNEE")
+
+    with pytest.raises(UnknownRoute):
+        desk.report(knee)
+
+    with database.reading() as connection:
+        assert study(connection, knee).revision == 0
 
 
 def test_a_revision_says_of_a_proposal_what_was_known_of_it_then(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.errors import DiskFull
+from audit.errors import DiskFull, InvalidConfiguration
 from storage import files as files_module
 from storage.files import FileStore, Orphan, PathOutsideStore
 
@@ -189,6 +189,12 @@ def test_patients_files_are_their_owners_alone(store: FileStore) -> None:
 
     for folder in (target.parent, target.parents[1], target.parents[2]):
         assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_root_that_cannot_be_made_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidConfiguration, match=r"storage\.root"):
+        FileStore(tmp_path / "file" / "store", minimum_free_bytes=0)
 
 
 def test_only_old_files_without_a_row_are_orphans(store: FileStore, clock: Noon) -> None:

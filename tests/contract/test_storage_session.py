@@ -140,11 +140,27 @@ def test_a_full_sqlite_database_is_a_full_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "mysql://host/name", "sqlite://", "sqlite:///:memory:"]
+    "url",
+    [
+        "nonsense",
+        "mysql://host/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql://u:p@h:port/db",
+    ],
 )
 def test_a_url_that_keeps_no_promise_is_refused(url: str) -> None:
     with pytest.raises(InvalidConfiguration):
         Database(url, pool_size=1)
+
+
+def test_a_database_file_is_its_owners_alone_whoever_made_its_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    database = Database(f"sqlite:///{tmp_path}/node.db", pool_size=1)
+    with database.transaction() as connection:
+        connection.execute(text("CREATE TABLE note (number INTEGER)"))
+    database.close()
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -131,6 +131,18 @@ def test_check_tries_everything_and_says_what_fails(
     assert main(["check", "--config", str(config), "--json"]) == 1
     failed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [each["check"] for each in failed if not each["ok"]] == ["destination pacs"]
+    broken = json.loads(settings.model_dump_json())
+    broken |= {"destinations": [], "routes": [{"name": "all"}], "access": {}}
+    broken["web"]["stow_token_file"] = str(tmp_path / "none")
+    broken["accession"]["api_token_file"] = str(tmp_path / "none")
+    absent = str(tmp_path / "none.pem")
+    broken["dimse"]["tls"] = {"certificate_file": absent, "private_key_file": absent, "port": 0}
+    config.write_text(json.dumps(broken))
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    failed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    problems = {each["check"]: each["detail"] for each in failed if not each["ok"]}
+    assert set(problems) == {"access", "port dimse-tls", "tokens"}
+    assert "nobody may send" in problems["access"]
     config.write_text("dimse: {prot: 1}\nfoo: 1\n")
     assert main(["check", "--config", str(config)]) == 3
     assert capsys.readouterr().err.splitlines() == [

@@ -69,14 +69,31 @@ def test_correcting_goes_where_reports_go_or_where_it_is_told(by: str) -> None:
         ("a: [", "is not valid YAML at line 1"),
         ("- 1", "must be a mapping of sections"),
         ("log: {level: loud}", "log.level: input should be"),
+        ("dimse: {port: 1}\nlog: {}\ndimse: {}\n", "line 3: dimse is there already, at line 1"),
+        ("dimse:\n  port: 1\n  port: 2\n", "line 3: port is there already, at line 2"),
+        ("# gr\xfcn\n# Gr\xfc\xdfe\n".encode("latin-1"), "line 1 is not UTF-8"),
+        (
+            "routes: [{name: a, match: {description_pattern: '(chest'}}]",
+            r"routes\.0\.match\.description_pattern: is no regular expression",
+        ),
     ],
 )
-def test_a_bad_file_is_explained(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_bad_file_is_explained(tmp_path: Path, text: str | bytes, problem: str) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     with pytest.raises(InvalidConfiguration, match=problem):
         load(path)
+
+
+def test_a_mapping_may_be_lent_to_several(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "destinations:\n"
+        "- &pacs {kind: dimse, name: one, host: a, port: 104, ae_title: A}\n"
+        "- {<<: *pacs, name: two}\n"
+    )
+    assert [d.name for d in load(path).destinations] == ["one", "two"]
 
 
 def test_a_missing_file_is_explained(tmp_path: Path) -> None:
