@@ -146,7 +146,7 @@ class Writer:
         Parameters
         ----------
         sources : iterable of str
-            Audit ids of the predictions that the report speaks of.
+            Keys of the records of the predictions that the report speaks of.
         predecessor : str
             SOP Instance UID of the SR that this one follows; empty for the first.
         """

@@ -12,7 +12,7 @@ from audit.entries import WrittenObject
 from audit.errors import Transient
 from audit.metrics import Metrics
 from audit.pseudonym import Pseudonyms
-from audit.records import Writer
+from audit.records import Writer, prediction_key
 from audit.store import append
 from dicom_node.config.settings import NodeSettings, ReportProfile
 from dicom_node.pipeline.analyse import UnknownRoute
@@ -218,7 +218,18 @@ class WriteReport:
             study=owner,
             rows=rows,
             images=tuple(images),
-            sources=tuple(f"{r.instance_id}:{r.model_name}" for rs in results.values() for r in rs),
+            sources=tuple(
+                prediction_key(
+                    r.instance_id,
+                    {
+                        "name": r.model_name,
+                        "weights_sha256": r.weights_sha256,
+                        "configuration_sha256": r.configuration_sha256,
+                    },
+                )
+                for rs in results.values()
+                for r in rs
+            ),
         )
 
     def _request(

@@ -12,6 +12,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from audit.chain import row_hash
+from audit.entries import RecordKind
 from audit.store import AuditFilter, query, verify
 from dicom_node.bootstrap_data import open_database
 from dicom_node.cli.main import main
@@ -209,7 +210,17 @@ def test_the_audit_chain_is_unbroken_and_names_nobody(place: Place) -> None:
     with open_database(place.settings) as database, database.reading() as connection:
         assert verify(connection).ok
         payloads = [row.payload for row in query(connection, AuditFilter())]
+        predicted, [written] = (
+            list(
+                query(
+                    connection, AuditFilter(kinds=(kind,), study_instance_uid=ds.StudyInstanceUID)
+                )
+            )
+            for kind in (RecordKind.PREDICTION, RecordKind.REPORT_WRITTEN)
+        )
     assert not any("SECRET" in p or "Zebedee" in p for p in payloads)
+    assert len(predicted) == 2
+    assert set(written.body["predictions"]) == {row.key for row in predicted}
 
 
 def test_operators_can_ask_for_health_metrics_studies_jobs_and_audit(
