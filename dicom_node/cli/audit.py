@@ -17,7 +17,7 @@ from audit.entries import RecordKind
 from audit.pseudonym import Pseudonyms
 from audit.store import AuditFilter, AuditRow, append, get, query, verify
 from dicom_node.bootstrap_data import audit_writer, open_database, open_pseudonyms
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, positive, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from storage.session import Database
@@ -44,7 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--verdict", default="", choices=_VERDICTS)
     listing.add_argument("--since", type=_moment, metavar="TIME", help="ISO 8601, UTC if bare")
     listing.add_argument("--until", type=_moment, metavar="TIME")
-    listing.add_argument("--limit", type=int, default=50, metavar="N", help="newest N")
+    listing.add_argument("--limit", type=positive, default=50, metavar="N", help="newest N")
     add_json_flag(listing)
     listing.set_defaults(run=run_list)
     show = actions.add_parser("show", help="show one record, whole")

@@ -124,7 +124,8 @@ class SettleSettings(Section):
     """When a study counts as complete."""
 
     settle_s: Annotated[float, Field(ge=0)] = 5.0
-    """Quiet time after the last image, once no open association carries the study."""
+    """Quiet time after the last image, once no open association carries the study; one that has
+    brought none of it for ten times this, and a minute, does not count."""
 
     poll_s: Seconds = 0.25
     """How often settled studies are looked for."""

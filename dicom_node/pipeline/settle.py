@@ -1,4 +1,7 @@
-"""When is a study complete? When nobody carries it, it has been quiet, and all is analysed."""
+"""When is a study complete? When nobody carries it, it has been quiet, and all is analysed.
+
+Who keeps one association open for one study after another carries none of them for ever.
+"""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -20,6 +23,9 @@ PATIENCE_S = 60.0
 """How long a report waits for images whose analysis failed and is tried again; they come in
 a later revision."""
 
+_HELD = 10
+"""How many quiet times without an image of a study an open association still holds it back."""
+
 
 def is_settled(study: SettlingStudy, *, now: datetime, settle_s: float, carried: bool) -> bool:
     """Whether `study` may be reported now (pure).
@@ -36,7 +42,8 @@ def is_settled(study: SettlingStudy, *, now: datetime, settle_s: float, carried:
         Whether an open association or request has brought an image of it.
     """
     quiet_s = (now - study.last_received_at).total_seconds()
-    if carried or study.waiting > study.retrying:
+    held = carried and quiet_s < max(_HELD * settle_s, PATIENCE_S)
+    if held or study.waiting > study.retrying:
         return False
     return quiet_s >= (max(settle_s, PATIENCE_S) if study.retrying else settle_s)
 

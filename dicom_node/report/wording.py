@@ -55,9 +55,11 @@ def percent(probability: float) -> str:
 
 
 def summary_lines(request: ReportRequest) -> list[str]:
-    """Return the text of the report: warning, verdict, each image, how the accessions stand,
-    what is proposed, then the findings."""
+    """Return the text of the report: warning, verdict, what it replaces, each image, how the
+    accessions stand, what is proposed, then the findings."""
     lines = [WARNING, overall_sentence(request)]
+    if request.predecessor is not None:
+        lines.append(f"Revision {request.revision}: replaces the earlier AI report on this study.")
     lines += [
         f"Image {image.number}: {body_part_sentence(image, request.regions)}"
         for image in request.images

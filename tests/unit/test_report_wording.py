@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from dicom_node.report.content import Predecessor
 from dicom_node.report.summary import summary_document
 from dicom_node.report.wording import percent, summary_lines
 from inference.types import Outcome, Task, Verdict
@@ -39,6 +40,22 @@ def test_the_report_warns_then_judges_then_goes_through_the_images_then_the_find
         "(41.0 %). Absent: Cardiomegaly, Nodule. Not assessed: Diaphragmatic hernia.",
         "Image 2: Findings model not run: not a frontal chest.",
     ]
+
+
+def test_a_later_revision_says_that_it_replaces_the_earlier_one():
+    image = chest_image(chest_radiograph())
+    earlier = Predecessor(
+        study_instance_uid="1.2",
+        series_instance_uid="1.2.3",
+        sop_instance_uid="1.2.3.4",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
+    )
+
+    first = summary_lines(request_for(image))
+    second = summary_lines(request_for(image, revision=2, predecessor=earlier))
+
+    told = "Revision 2: replaces the earlier AI report on this study."
+    assert second == [*first[:2], told, *first[2:]]
 
 
 def test_a_finding_of_a_model_without_threshold_names_none():

@@ -33,7 +33,8 @@ def settling(*, quiet_s: float, waiting: int = 0, retrying: int = 0) -> Settling
     [
         (5.0, 0, 0, False, True),
         (4.9, 0, 0, False, False),
-        (500, 0, 0, True, False),
+        (PATIENCE_S - 1, 0, 0, True, False),
+        (PATIENCE_S, 0, 0, True, True),
         (500, 1, 0, False, False),
         (PATIENCE_S, 1, 1, False, True),
         (PATIENCE_S - 1, 1, 1, False, False),
@@ -46,6 +47,15 @@ def test_a_study_settles_when_it_is_quiet_alone_and_analysed(
     study = settling(quiet_s=quiet_s, waiting=waiting, retrying=retrying)
 
     assert is_settled(study, now=NOON, settle_s=5, carried=carried) is settled
+
+
+@pytest.mark.parametrize(("quiet_s", "settled"), [(299, False), (300, True)])
+def test_a_patient_configuration_holds_a_carried_study_back_for_longer(
+    quiet_s: float, settled: bool
+) -> None:
+    study = settling(quiet_s=quiet_s, waiting=0, retrying=0)
+
+    assert is_settled(study, now=NOON, settle_s=30, carried=True) is settled
 
 
 def row(role: str, outcome: str, status: str = "") -> DeliveryRow:
