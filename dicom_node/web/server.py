@@ -1,11 +1,13 @@
 """uvicorn in a thread, so that the node owns its own life and signals."""
 
+import asyncio
 import socket
 import threading
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from audit.errors import Fault
 from dicom_node.config.settings import WebSettings
@@ -17,6 +19,9 @@ _GRACE_S = 5.0
 _BACKLOG = 256
 _CONCURRENT_REQUESTS = 256
 _KEEP_ALIVE_S = 15
+_HEAD_S = 15.0
+"""How long a new connection may take to send the head of its first request: those that send none
+count among the concurrent ones, and would keep everybody else out."""
 
 
 class WebServerFailed(Fault):
@@ -40,6 +45,7 @@ class WebServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=_Protocol,
                 log_config=None,
                 access_log=False,  # its lines hold addresses, and those hold UIDs
                 server_header=False,
@@ -95,6 +101,18 @@ class WebServer:
             self._socket.close()
             self._socket = None
         log.info("web.server.stopped")
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection that asks nothing, which uvicorn leaves open for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_HEAD_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -1,5 +1,7 @@
 """Health, metrics and errors over HTTP."""
 
+import contextlib
+import socket
 import threading
 
 import httpx
@@ -7,10 +9,12 @@ import pytest
 
 from audit.errors import InvalidConfiguration
 from dicom_node.config.settings import WebSettings
+from dicom_node.web import server as server_module
 from dicom_node.web.app import make_app
 from dicom_node.web.health import ComponentHealth, HealthReport, HealthState
 from dicom_node.web.prometheus import PrometheusMetrics
 from dicom_node.web.server import WebServer, WebServerFailed
+from tests.nodes import wait_for
 from tests.reception import FolderReception
 
 OK = ComponentHealth(state=HealthState.OK)
@@ -180,3 +184,22 @@ def test_a_stopped_server_answers_no_more_and_stops_twice(tmp_path):
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+
+
+def test_those_who_ask_nothing_keep_nobody_out_for_long(serve, monkeypatch):
+    monkeypatch.setattr(server_module, "_HEAD_S", 0.5)
+    client = serve()
+    address = ("127.0.0.1", client.base_url.port)
+
+    with contextlib.ExitStack() as silent:
+        opened = [
+            silent.enter_context(socket.create_connection(address))
+            for _ in range(server_module._CONCURRENT_REQUESTS + 10)
+        ]
+        opened[0].sendall(b"GET /healthz HTT")  # a head that never ends
+
+        wait_for(lambda: client.get("/healthz").status_code == 200)
+
+        opened[0].settimeout(5)
+        assert opened[0].recv(1) == b""
+    assert client.get("/healthz").status_code == 200
