@@ -221,9 +221,10 @@ def find(connection: Connection, key: str) -> str | None:
     return connection.execute(statement).scalar_one_or_none()
 
 
-def get(connection: Connection, audit_id: str) -> AuditRow | None:
-    """Return the record with `audit_id`, or None."""
-    statement = select(audit_record).where(audit_record.c.audit_id == audit_id)
+def get(connection: Connection, audit_id: str | int) -> AuditRow | None:
+    """Return the record with that audit id, or of that number in the chain; or None."""
+    column = audit_record.c.seq if isinstance(audit_id, int) else audit_record.c.audit_id
+    statement = select(audit_record).where(column == audit_id)
     row = connection.execute(statement).mappings().one_or_none()
     return None if row is None else _row(dict(row))
 

@@ -22,6 +22,9 @@ from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from storage.session import Database
 
+_LONGEST_NUMBER = 19
+"""Digits that no number of a record has: the column holds 64 bits."""
+
 _OUTCOMES = ("predicted", "skipped", "failed")
 _VERDICTS = ("match", "mismatch", "uncertain", "not_declared")
 
@@ -49,7 +52,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     listing.set_defaults(run=run_list)
     show = actions.add_parser("show", help="show one record, whole")
     add_config_flag(show)
-    show.add_argument("audit_id", metavar="AUDIT_ID")
+    show.add_argument(
+        "record", metavar="SEQ|AUDIT_ID", help="number in the chain, or audit id, of the record"
+    )
     show.set_defaults(run=run_show)
     proof = actions.add_parser("verify", help="check the whole hash chain")
     add_config_flag(proof)
@@ -73,7 +78,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     elif not rows:
         print("no such records")
     else:
-        _print_table(rows)
+        _print_table(rows, with_kind=arguments.all_kinds)
     return 0
 
 
@@ -111,11 +116,13 @@ def run_show(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     with open_database(settings) as database:
         with database.reading() as connection:
-            row = get(connection, arguments.audit_id)
+            named = arguments.record
+            is_number = named.isdecimal() and len(named) < _LONGEST_NUMBER
+            row = get(connection, int(named) if is_number else named)
         if row is None:
             print("no such record")
             return 1
-        _note_access(settings, database, "read", {"audit_id": arguments.audit_id})
+        _note_access(settings, database, "read", {"audit_id": row.audit_id})
     print(json.dumps(_document(row), indent=2, ensure_ascii=False, sort_keys=True))
     return 0
 
@@ -166,19 +173,19 @@ def _document(row: AuditRow) -> dict[str, Any]:
     }
 
 
-def _print_table(rows: list[AuditRow]) -> None:
-    table = Table("seq", "time (UTC)", "kind", "model", "outcome", "verdict", box=None)
-    table.add_column("audit id", no_wrap=True, min_width=36)
+def _print_table(rows: list[AuditRow], *, with_kind: bool) -> None:
+    """Print rows that fit into 80 columns; `audit show` takes their numbers."""
+    kind = ("kind",) if with_kind else ()
+    table = Table("seq", "time (UTC)", *kind, "model", "outcome", "verdict", box=None)
     for row in rows:
         model = row.body.get("model") or {}
         table.add_row(
             str(row.seq),
             row.recorded_at.strftime("%Y-%m-%d %H:%M:%S"),
-            row.kind.value,
+            *((row.kind.value,) if with_kind else ()),
             f"{model.get('name', '')} {model.get('version', '')}".strip(),
             str(row.body.get("outcome", "")),
             _verdict(row.body),
-            row.audit_id,
         )
     Console().print(table)
 

@@ -238,6 +238,10 @@ def test_operators_can_ask_for_health_metrics_studies_jobs_and_audit(
     assert len(lines) == 3
     assert main(["audit", "show", "--config", str(config), lines[0]["audit_id"]]) == 0
     assert json.loads(capsys.readouterr().out)["audit_id"] == lines[0]["audit_id"]
+    assert main(["audit", "show", "--config", str(config), str(lines[0]["seq"])]) == 0
+    assert json.loads(capsys.readouterr().out)["audit_id"] == lines[0]["audit_id"]
+    assert main(["audit", "show", "--config", str(config), "999999999999999999999999"]) == 1
+    capsys.readouterr()
     assert lines[0]["row_hash"] == row_hash(lines[0]["prev_hash"], lines[0]["payload"])
     assert main(["audit", "verify", "--config", str(config)]) == 0
     printed = capsys.readouterr().out
