@@ -286,18 +286,16 @@ class Writer:
         actor: str,
         error_code: str,
         recorded_at: datetime,
-        error: str = "",
-        subject: Subject | None = None,
+        subject: Subject,
     ) -> Entry:
         """Record that a job was ``parked``, ``redriven`` or ``discarded``, and by whom."""
         body = {
-            "subject": asdict(subject or Subject()),
+            "subject": asdict(subject),
             "job_key": job_key,
             "attempt": attempt,
             "outcome": change,
             "actor": actor,
             "error_code": error_code,
-            "error": error,
         }
         key = f"job:{job_key}:{attempt}:{change}"
         return self._entry(RecordKind.JOB_CHANGED, key, recorded_at, body)

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Connection
 
 from audit.clock import Clock
+from audit.entries import Subject
 from audit.errors import Disposition, NodeError
 from audit.metrics import Metrics
 from audit.records import Writer
@@ -15,6 +16,7 @@ from audit.store import append
 from dicom_node.config.settings import RetrySettings
 from dicom_node.core.retry import delay_s
 from storage import jobs
+from storage.index import study
 from storage.jobs import JobRow
 from storage.results import reopen_study
 from storage.session import Database
@@ -215,9 +217,11 @@ class Work:
     def _record(
         self, connection: Connection, job: JobRow, change: str, *, actor: str, error_code: str
     ) -> None:
+        of = study(connection, job.study_id)
         append(
             connection,
             self._writer.job_changed(
+                subject=Subject(study_instance_uid=of.study_instance_uid),
                 job_key=job.key,
                 attempt=job.attempt,
                 change=change,

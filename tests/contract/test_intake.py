@@ -243,6 +243,7 @@ def test_a_lost_file_is_restored_by_the_same_image_and_its_analysis_tried_again(
     with desk.database.reading() as connection:
         [record] = query(connection, AuditFilter())
     assert (record.body["outcome"], record.body["actor"]) == ("redriven", "intake")
+    assert record.body["subject"]["study_instance_uid"] == desk.row().study_instance_uid
 
 
 def test_bytes_that_the_analysis_found_damaged_are_replaced(desk: Desk) -> None:

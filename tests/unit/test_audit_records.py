@@ -170,6 +170,7 @@ def every_kind() -> list[Entry]:
             change="parked",
             actor="node",
             error_code="delivery.peer.unreachable",
+            subject=SUBJECT,
             recorded_at=NOW,
         ),
         WRITER.configuration_loaded(
