@@ -15,7 +15,7 @@ from rich.table import Table
 
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, count, positive, print_json_lines
-from dicom_node.cli.reports import add_data_arguments, changes_of, needs_extra
+from dicom_node.cli.reports import add_data_arguments, asked_images, needs_extra
 from dicom_node.config.load import load
 from inference.registry import LoadedModel, Registry, load_model
 
@@ -97,8 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _images(arguments: argparse.Namespace) -> list[Path]:
     """Return the files that are named, or those of labelled images."""
-    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - as said above
-
     labelled = arguments.task is not None or arguments.layout is not None
     if labelled == bool(arguments.images):
         raise InvalidConfiguration(["name image files, or give --task or --layout"])
@@ -106,13 +104,7 @@ def _images(arguments: argparse.Namespace) -> list[Path]:
         if given := [f"--{name}" for name in ("set", "limit") if getattr(arguments, name)]:
             raise InvalidConfiguration([f"{', '.join(given)}: with --task or --layout only"])
         return list(arguments.images)
-    data = labelled_images(
-        arguments.data,
-        task=arguments.task,
-        layout=arguments.layout,
-        changes=changes_of(arguments),
-        limit=arguments.limit,
-    )
+    data = asked_images(arguments)
     images = [data.root / s.path for s in data.samples if arguments.split in ("all", s.split)]
     if not images:
         raise InvalidConfiguration([f"the data set has no {arguments.split} images; see --split"])

@@ -11,7 +11,7 @@ from dicom_node.cli.parsing import add_config_flag
 from dicom_node.cli.reports import (
     add_data_arguments,
     add_report_arguments,
-    changes_of,
+    asked_images,
     needs_extra,
     print_table,
 )
@@ -33,21 +33,14 @@ def register(parser: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Write the report."""
-    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - as said above
-    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415
+    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415 - as said above
     from inference.evaluation.reports.explore import explore  # noqa: PLC0415
     from inference.evaluation.reports.explore_page import write_exploration  # noqa: PLC0415
     from inference.evaluation.reports.inventory import inspect  # noqa: PLC0415
     from inference.training.workbench.progress import Reporter  # noqa: PLC0415
 
     reporter = Reporter()
-    data = labelled_images(
-        arguments.data,
-        task=arguments.task,
-        layout=arguments.layout,
-        changes=changes_of(arguments),
-        limit=arguments.limit,
-    )
+    data = asked_images(arguments)
     paths = [sample.path for sample in data.samples]
     with reporter.work("reading images", len(paths)) as advance:
         facts, unreadable = inspect(data.root, paths, advance)

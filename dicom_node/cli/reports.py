@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import count
 from inference.datafolder import data_folder
+
+if TYPE_CHECKING:
+    from inference.training.dataset import DataSet
 
 _EXTRA = {"captum", "jinja2", "matplotlib", "onnx", "onnxruntime", "skimage", "sklearn"}
 _UNAVAILABLE = 4
@@ -35,6 +38,19 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="change the task or the layout, as in `--set data.path=nih`",
     )
     parser.add_argument("--limit", type=count, default=0, help="images of each split, for a trial")
+
+
+def asked_images(arguments: argparse.Namespace) -> "DataSet":
+    """Return the labelled images that a task or a layout of the command names."""
+    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - needs the extra
+
+    return labelled_images(
+        arguments.data,
+        task=arguments.task,
+        layout=arguments.layout,
+        changes=changes_of(arguments),
+        limit=arguments.limit,
+    )
 
 
 def add_report_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
 
-from audit.errors import InvalidConfiguration
 from dicom_node.config.settings import WebSettings
 from dicom_node.dicomweb.stow import StowLimits, stow_router
 from dicom_node.pipeline.receiving import Reception
 from dicom_node.web import problems
+from dicom_node.web.bearer import token_of
 from dicom_node.web.health import HealthReport, HealthState
 from dicom_node.web.prometheus import CONTENT_TYPE, PrometheusMetrics
 
@@ -80,10 +80,4 @@ def _health_document(report: HealthReport) -> dict[str, object]:
 def _token(settings: WebSettings) -> str | None:
     if settings.stow_token_file is None:
         return None
-    try:
-        token = settings.stow_token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        token = ""
-    if not token:
-        raise InvalidConfiguration(["web.stow_token_file: must be a file that holds a token"])
-    return token
+    return token_of(settings.stow_token_file, "web.stow_token_file").decode()

@@ -135,35 +135,25 @@ def test_oblong_pixels_are_made_square(read):
     np.testing.assert_allclose(image.display[:4, 0], [0, 0.25, 0.75, 0.75], atol=0.01)
 
 
-def test_colour_is_shown_as_luminance(read):
-    green = np.zeros((8, 8, 3), dtype=np.uint8)
-    green[..., 1] = 255
+@pytest.mark.parametrize(
+    ("colour", "allocated", "stored", "luminance"),
+    [((0, 255, 0), 8, 8, 0.587), ((4095, 4095, 4095), 16, 12, 1.0)],
+)
+def test_colour_is_shown_as_luminance_of_its_stored_bits(
+    *, read, colour, allocated, stored, luminance
+):
+    pixels = np.full((8, 8, 3), colour, dtype=f"<u{allocated // 8}")
     ds = with_values(
-        green,
+        pixels,
         SamplesPerPixel=3,
         PhotometricInterpretation="RGB",
         PlanarConfiguration=0,
-        BitsAllocated=8,
-        BitsStored=8,
-        HighBit=7,
+        BitsAllocated=allocated,
+        BitsStored=stored,
+        HighBit=stored - 1,
     )
 
-    assert read(part10_bytes(ds)).display[0, 0] == pytest.approx(0.587, abs=1e-4)
-
-
-def test_colour_reaches_white_at_the_most_that_its_stored_bits_hold(read):
-    white = np.full((8, 8, 3), 4095, dtype="<u2")
-    ds = with_values(
-        white,
-        SamplesPerPixel=3,
-        PhotometricInterpretation="RGB",
-        PlanarConfiguration=0,
-        BitsAllocated=16,
-        BitsStored=12,
-        HighBit=11,
-    )
-
-    assert read(part10_bytes(ds)).display[0, 0] == pytest.approx(1.0, abs=1e-4)
+    assert read(part10_bytes(ds)).display[0, 0] == pytest.approx(luminance, abs=1e-4)
 
 
 def test_too_little_memory_says_nothing_of_the_image(read, monkeypatch):

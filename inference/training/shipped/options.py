@@ -76,15 +76,15 @@ def parse_options(
     """
     parser = argparse.ArgumentParser(prog=f"python -m inference.training.shipped.{program}")
     parser.add_argument("--data", type=Path, default=data_folder(), help="folder of the images")
-    out, card = Path("inference/models") / model, Path("docs/models") / f"{model}.md"
     if model:
+        out, card = Path("inference/models") / model, Path("docs/models") / f"{model}.md"
         parser.add_argument("--out", type=Path, default=out, help="folder of the model")
         parser.add_argument("--card", type=Path, default=card, help="file of its card")
         parser.add_argument(
             "--version", type=version_of, default=version, help="written to model.yaml"
         )
     else:
-        parser.set_defaults(out=out, card=card, version=version)
+        parser.set_defaults(out=Path(), card=Path(), version=version)
     parser.add_argument("--size", type=at_least(32), default=size, help="side of the input, pixels")
     parser.add_argument("--epochs", type=at_least(1), default=epochs)
     parser.add_argument(
