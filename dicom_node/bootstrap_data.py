@@ -45,7 +45,8 @@ def open_pseudonyms(settings: NodeSettings, database: Database) -> Pseudonyms:
             if holds_records(connection):
                 raise BrokenKey(
                     "pseudonym.key is missing and the audit has records: put the key back from "
-                    "the backup of the storage"
+                    "the backup of the storage; where it was destroyed on purpose, make a new "
+                    "one (openssl rand -hex 32), under which nobody before is found"
                 )
     return open_key(file)
 
