@@ -14,7 +14,7 @@ from dicom_node.cli.parsing import add_config_flag
 from dicom_node.cli.reports import (
     add_data_arguments,
     add_report_arguments,
-    changes_of,
+    asked_images,
     needs_extra,
     print_table,
 )
@@ -67,10 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         found, root = measure_model(
             arguments.model,
             arguments.data,
-            task=arguments.task,
-            layout=arguments.layout,
-            changes=changes_of(arguments),
-            limit=arguments.limit,
+            **asked_images(arguments),
             reporter=reporter,
             **asked,
         )

@@ -97,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _images(arguments: argparse.Namespace) -> list[Path]:
     """Return the files that are named, or those of labelled images."""
+    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - as said above
+
     labelled = arguments.task is not None or arguments.layout is not None
     if labelled == bool(arguments.images):
         raise InvalidConfiguration(["name image files, or give --task or --layout"])
@@ -104,7 +106,7 @@ def _images(arguments: argparse.Namespace) -> list[Path]:
         if given := [f"--{name}" for name in ("set", "limit") if getattr(arguments, name)]:
             raise InvalidConfiguration([f"{', '.join(given)}: with --task or --layout only"])
         return list(arguments.images)
-    data = asked_images(arguments)
+    data = labelled_images(arguments.data, **asked_images(arguments))
     images = [data.root / s.path for s in data.samples if arguments.split in ("all", s.split)]
     if not images:
         raise InvalidConfiguration([f"the data set has no {arguments.split} images; see --split"])

@@ -33,14 +33,15 @@ def register(parser: argparse.ArgumentParser) -> None:
 @needs_extra
 def run(arguments: argparse.Namespace) -> int:
     """Write the report."""
-    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415 - as said above
+    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - as said above
+    from inference.evaluation.reports.documents import write_json  # noqa: PLC0415
     from inference.evaluation.reports.explore import explore  # noqa: PLC0415
     from inference.evaluation.reports.explore_page import write_exploration  # noqa: PLC0415
     from inference.evaluation.reports.inventory import inspect  # noqa: PLC0415
     from inference.training.workbench.progress import Reporter  # noqa: PLC0415
 
     reporter = Reporter()
-    data = asked_images(arguments)
+    data = labelled_images(arguments.data, **asked_images(arguments))
     paths = [sample.path for sample in data.samples]
     with reporter.work("reading images", len(paths)) as advance:
         facts, unreadable = inspect(data.root, paths, advance)

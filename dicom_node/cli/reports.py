@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -14,9 +14,6 @@ from rich.table import Table
 from audit.errors import InvalidConfiguration
 from dicom_node.cli.parsing import count
 from inference.datafolder import data_folder
-
-if TYPE_CHECKING:
-    from inference.training.dataset import DataSet
 
 _EXTRA = {"captum", "jinja2", "matplotlib", "onnx", "onnxruntime", "skimage", "sklearn"}
 _UNAVAILABLE = 4
@@ -40,17 +37,14 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=count, default=0, help="images of each split, for a trial")
 
 
-def asked_images(arguments: argparse.Namespace) -> "DataSet":
-    """Return the labelled images that a task or a layout of the command names."""
-    from inference.evaluation.reports.asked import labelled_images  # noqa: PLC0415 - needs the extra
-
-    return labelled_images(
-        arguments.data,
-        task=arguments.task,
-        layout=arguments.layout,
-        changes=changes_of(arguments),
-        limit=arguments.limit,
-    )
+def asked_images(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return which labelled images a command asks for, as `labelled_images` takes it."""
+    return {
+        "task": arguments.task,
+        "layout": arguments.layout,
+        "changes": changes_of(arguments),
+        "limit": arguments.limit,
+    }
 
 
 def add_report_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
