@@ -40,6 +40,8 @@ models: install          ## retrain both shipped models from the real images (re
 	$(BIN)/python -m inference.training.shipped.chest --data $(XRAY_DATA)
 	$(BIN)/python -m inference.training.shipped.baselines --data $(XRAY_DATA) --model inference/models/bodypart
 	$(BIN)/python -m inference.training.shipped.baselines --data $(XRAY_DATA) --model inference/models/chest-findings
+	$(BIN)/python -m inference.evaluation.shipped.disturbed --data $(XRAY_DATA) --model inference/models/bodypart
+	$(BIN)/python -m inference.evaluation.shipped.disturbed --data $(XRAY_DATA) --model inference/models/chest-findings
 
 models-ablation: install ## what helps the chest model: one change at a time, cross-validated
 	$(BIN)/pip install --quiet --editable '.[train]'

@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 from inference.architectures import build
 from inference.evaluation.loaded import load_model
-from inference.evaluation.shipped import comparison, heldout, localisation
+from inference.evaluation.shipped import comparison, disturbed, heldout, localisation
 from inference.evaluation.shipped.card import _data, render_card
 from inference.manifest import read_manifest
 from inference.registry import SHIPPED
@@ -27,6 +29,8 @@ from tests.data import data_dir
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 MODELS = Path(__file__).parents[2] / "inference" / "models"
+MEASURED_LATER = {"baselines", "disturbed"}
+"""Sections of the metrics that commands of their own write."""
 
 
 def sha256_of(file: str) -> str:
@@ -127,7 +131,7 @@ def test_a_chest_model_of_chance_is_published_and_reports_nothing(tmp_path):
 
     made, shipped = load_model(options.out).manifest, read_manifest(MODELS / "chest-findings")
     assert (made.version, made.architecture) == ("9.9.9", "mobilenet_v2+mobilenet_v2")
-    assert set(made.metrics) == set(shipped.metrics) - {"baselines"}
+    assert set(made.metrics) == set(shipped.metrics) - MEASURED_LATER
     assert not any(label.reported for label in made.labels)
     assert all("below 0.65" in label.not_reported_because for label in made.labels)
     assert len(made.metrics["members"]) == len(made.training["members"]) == 2
@@ -145,7 +149,7 @@ def test_a_body_part_model_of_chance_is_published(tmp_path):
     bodypart.publish(plan, chance(plan))
 
     made, shipped = load_model(options.out).manifest, read_manifest(MODELS / "bodypart")
-    assert set(made.metrics) == set(shipped.metrics) - {"baselines"}
+    assert set(made.metrics) == set(shipped.metrics) - MEASURED_LATER
     assert [label.key for label in made.labels] == [label.key for label in shipped.labels]
     assert made.metrics["cross_validation"]["unifesp"]["macro_f1_of_top1"] < 0.1
     assert len(made.metrics["members"]) == 2
@@ -178,7 +182,34 @@ def test_a_simpler_method_takes_the_place_of_its_earlier_score_alone(name, tmp_p
     assert new["name"] == svm["name"]
     assert new.keys() == svm.keys()
     assert new != svm
-    assert {k: v for k, v in made.metrics.items() if k != "baselines"} == {
-        k: v for k, v in before.items() if k != "baselines"
-    }
+    assert without(made.metrics, "baselines") == without(before, "baselines")
     assert card.read_text() == render_card(model)
+
+
+@pytest.mark.parametrize("name", ["bodypart", "chest-findings"])
+def test_changed_images_score_as_the_manifest_says(name, tmp_path, monkeypatch):
+    model, card = tmp_path / name, tmp_path / "card.md"
+    shutil.copytree(MODELS / name, model)
+    before = read_manifest(model).metrics
+    stated = {row["way"]: row for row in before["disturbed"]}
+    assert list(stated) == list(disturbed.WAYS)
+    some = {
+        way: disturbed.WAYS[way] for way in ("darker, gamma 2", "white border, 8 % on every side")
+    }
+    measures = {task: partial(how, ways=some) for task, how in disturbed.MEASURES.items()}
+    monkeypatch.setattr(disturbed, "MEASURES", measures)
+    argv = ["disturbed", "--data", str(data_dir()), "--model", str(model), "--card", str(card)]
+    monkeypatch.setattr("sys.argv", argv)
+
+    disturbed.main()
+
+    made = read_manifest(model).metrics
+    assert [row["way"] for row in made["disturbed"]] == list(some)
+    for row in made["disturbed"]:
+        assert row == pytest.approx(stated[row["way"]], abs=0.01)
+    assert without(made, "disturbed") == without(before, "disturbed")
+    assert card.read_text() == render_card(model)
+
+
+def without(metrics: dict[str, Any], section: str) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if key != section}

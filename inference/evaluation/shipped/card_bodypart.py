@@ -3,7 +3,7 @@
 from typing import Any
 
 from inference.evaluation.measures.metrics import share_interval
-from inference.evaluation.shipped.card_form import percent, table, three
+from inference.evaluation.shipped.card_form import disturbed, percent, table, three
 from inference.evaluation.shipped.heldout import NAMED_AT
 from inference.manifest import ModelManifest
 
@@ -61,6 +61,11 @@ def bodypart_sections(manifest: ModelManifest) -> list[str]:
         "## Gates of the chest model",
         _gate_text(metrics["frontal_gate"]),
         _disguised_text(metrics["disguised"]),
+        *disturbed(
+            metrics.get("disturbed", ()),
+            ("Limbs, top-1", "Frontal chests that pass the gates"),
+            lambda row: (three(row["limbs_top1"]), percent(row["frontal_pass"])),
+        ),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inference.evaluation.shipped.card_form import percent, table, three, with_interval
+from inference.evaluation.shipped.card_form import disturbed, percent, table, three, with_interval
 from inference.manifest import Label, ModelManifest
 
 
@@ -41,6 +41,11 @@ def chest_sections(manifest: ModelManifest) -> list[str]:
         table(
             ("Network", "Images", "May be of its training", "Its mean AUC", "Here", "Difference"),
             [_rival(each) for each in metrics["comparison"]],
+        ),
+        *disturbed(
+            metrics.get("disturbed", ()),
+            ("Mean AUC, held out, several findings",),
+            lambda row: (three(row["unseen"]),),
         ),
         "## Heat maps",
         "Maps are Grad-CAM at the last layer of the first member, "

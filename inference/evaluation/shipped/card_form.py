@@ -1,6 +1,6 @@
 """How numbers and tables are written in a model card."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -25,3 +25,20 @@ def with_interval(value: float, interval: Sequence[float]) -> str:
     """Return a number and its interval: ``0.812 (0.770 to 0.851)``."""
     low, high = interval
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def disturbed(
+    rows: Sequence[dict[str, Any]],
+    head: tuple[str, ...],
+    measured: Callable[[dict[str, Any]], tuple[str, ...]],
+) -> list[str]:
+    """Return the section on images changed as other stations might; nothing if not measured."""
+    if not rows:
+        return []
+    return [
+        "## As other stations would send them",
+        "Stations differ in grey curves, collimation and compression. Held-out images, changed in "
+        "one way at a time before the node's own recipe sees them (`python -m "
+        "inference.evaluation.shipped.disturbed`):",
+        table(("Images", *head), [(row["way"], *measured(row)) for row in rows]),
+    ]
