@@ -15,18 +15,40 @@ from audit.records import Writer
 from audit.store import holds_records
 from dicom_node.config.settings import NodeSettings
 from dicom_node.version import software_commit, software_version
-from storage.session import Database
+from storage import schema
+from storage.session import Database, is_missing
 
 
 @contextmanager
 def open_database(settings: NodeSettings) -> Iterator[Database]:
-    """Yield the node's database and close it afterwards."""
-    settings.storage.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Yield the node's database, made where it is not there, and close it afterwards."""
     database = Database(settings.database_url, pool_size=settings.database.pool_size)
     try:
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def open_tables(settings: NodeSettings) -> Iterator[Database]:
+    """Yield the database of a node that has run; make nothing where none has.
+
+    Raises
+    ------
+    SchemaMismatch
+        There are no tables, or not those of this release.
+    """
+    no_tables = schema.SchemaMismatch(
+        "the database has no tables: `dicom-node serve` makes them. Else name the configuration of "
+        "the node by --config, and mind that relative paths count from this folder"
+    )
+    if is_missing(settings.database_url):
+        raise no_tables
+    with open_database(settings) as database:
+        if schema.is_empty(database):
+            raise no_tables
+        schema.require_head(database)
+        yield database
 
 
 def open_pseudonyms(settings: NodeSettings, database: Database) -> Pseudonyms:

@@ -210,11 +210,20 @@ def _supported(url: str) -> URL:
     return parsed
 
 
+def is_missing(url: str) -> bool:
+    """Return whether `url` names an SQLite file that is not there; a server is never missing."""
+    parsed = _supported(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists()
+
+
 def _make_private(file: Path) -> None:
     """Make a database file, and folders, that their owner alone may read: it names patients."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise DatabaseAway(f"the database file cannot be made: {error.strerror}") from error
 
 
 def _sqlite_engine(url: URL, pool_size: int) -> Engine:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from audit.errors import Rejected
 from dicom_node.bootstrap_beside import open_decide
-from dicom_node.bootstrap_data import open_database
+from dicom_node.bootstrap_data import open_tables
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.orders.decide import Decide
@@ -68,7 +68,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     wanted = arguments.standing or ([] if arguments.all or arguments.accession else _ATTENTION)
     state = None if arguments.all else ProposalState.OPEN
     with (
-        open_database(load(arguments.config)) as database,
+        open_tables(load(arguments.config)) as database,
         database.reading() as connection,
     ):
         judged = checks.listing(
@@ -95,7 +95,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_show(arguments: argparse.Namespace) -> int:
     """Print one proposal; return 1 where there is none of this number."""
     with (
-        open_database(load(arguments.config)) as database,
+        open_tables(load(arguments.config)) as database,
         database.reading() as connection,
     ):
         try:
@@ -131,7 +131,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 def run_decide(arguments: argparse.Namespace) -> int:
     """Accept or reject; return 1 where that cannot be."""
     settings = load(arguments.config)
-    with open_database(settings) as database, open_decide(settings, database) as decide:
+    with open_tables(settings) as database, open_decide(settings, database) as decide:
         try:
             if arguments.dry_run:
                 return _dry_run(arguments, decide)
@@ -159,7 +159,7 @@ def run_unmapped(arguments: argparse.Namespace) -> int:
     """Print descriptions in which the table of regions finds nothing, most frequent first."""
     settings = load(arguments.config)
     regions = load_regions(settings.inference.region_map_file)
-    with open_database(settings) as database, database.reading() as connection:
+    with open_tables(settings) as database, database.reading() as connection:
         seen = [each for each in seen_texts(connection) if not _is_mapped(each, regions)][
             : arguments.limit
         ]

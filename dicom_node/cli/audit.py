@@ -16,7 +16,7 @@ from audit.clock import SystemClock
 from audit.entries import RecordKind
 from audit.pseudonym import Pseudonyms
 from audit.store import AuditFilter, AuditRow, append, get, query, verify
-from dicom_node.bootstrap_data import audit_writer, open_database, open_pseudonyms
+from dicom_node.bootstrap_data import audit_writer, open_pseudonyms, open_tables
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, positive, print_json_lines
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
@@ -68,7 +68,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run_list(arguments: argparse.Namespace) -> int:
     """Print the newest records that fit, oldest of them first."""
     settings = load(arguments.config)
-    with open_database(settings) as database:
+    with open_tables(settings) as database:
         wanted = _wanted(arguments, open_pseudonyms(settings, database))
         with database.reading() as connection:
             rows = list(query(connection, wanted))[::-1]
@@ -114,7 +114,7 @@ def _asked_for(wanted: AuditFilter) -> dict[str, str]:
 def run_show(arguments: argparse.Namespace) -> int:
     """Print one record as indented JSON; return 1 when there is none."""
     settings = load(arguments.config)
-    with open_database(settings) as database:
+    with open_tables(settings) as database:
         with database.reading() as connection:
             named = arguments.record
             is_number = named.isdecimal() and len(named) < _LONGEST_NUMBER
@@ -130,7 +130,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 def run_verify(arguments: argparse.Namespace) -> int:
     """Check every link; return 1 when the chain is broken."""
     settings = load(arguments.config)
-    with open_database(settings) as database:
+    with open_tables(settings) as database:
         with database.reading() as connection:
             report = verify(connection, anchor=arguments.anchor)
         _note_access(settings, database, "verify", {"ok": report.ok})

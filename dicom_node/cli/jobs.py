@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.bootstrap_beside import open_work
-from dicom_node.bootstrap_data import open_database
+from dicom_node.bootstrap_data import open_tables
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from storage import jobs
@@ -41,7 +41,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     """Print the jobs."""
     state = JobState(arguments.state) if arguments.state else None
     kind = JobKind(arguments.kind) if arguments.kind else None
-    with open_database(load(arguments.config)) as database, database.reading() as connection:
+    with open_tables(load(arguments.config)) as database, database.reading() as connection:
         rows = jobs.listing(connection, state=state, kind=kind, limit=arguments.limit)
     if arguments.json:
         print_json_lines(asdict(row) for row in rows)
@@ -63,7 +63,7 @@ def run_change(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config)
     verb = {"redrive": "re-driven", "discard": "discarded"}[arguments.action]
     failed = 0
-    with open_database(settings) as database:
+    with open_tables(settings) as database:
         with database.reading() as connection:
             parked = {
                 row.key for row in jobs.listing(connection, state=JobState.PARKED, limit=100_000)

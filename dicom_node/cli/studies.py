@@ -6,7 +6,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from dicom_node.bootstrap_data import open_database
+from dicom_node.bootstrap_data import open_tables
 from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
 from dicom_node.config.load import load
 from storage.listing import StudyListing, study_listing
@@ -22,7 +22,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the studies, the newest first."""
-    with open_database(load(arguments.config)) as database, database.reading() as connection:
+    with open_tables(load(arguments.config)) as database, database.reading() as connection:
         rows = study_listing(connection, arguments.limit)
     if arguments.json:
         print_json_lines(asdict(row) for row in rows)

@@ -55,3 +55,42 @@ def test_looking_loads_neither_networks_nor_servers(words: list[str]) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(HEAVY) & set(json.loads(ran.stdout))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["studies"],
+        ["jobs", "list"],
+        ["jobs", "redrive", "deliver:1:pacs"],
+        ["accession", "list"],
+        ["accession", "unmapped"],
+        ["accession", "accept", "1"],
+        ["audit", "list"],
+        ["audit", "show", "1"],
+        ["audit", "verify"],
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_no_node_has_made_is_told_and_left_unmade(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Such as when the command is run in another folder than the node."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DICOM_NODE_CONFIG", raising=False)
+    assert command_line.main(words) == command_line.EXIT_UNAVAILABLE
+    assert "the database has no tables: `dicom-node serve` makes them" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_database_has_no_tables_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "node-data").mkdir()
+    (tmp_path / "node-data" / "node.db").touch()
+    assert command_line.main(["studies"]) == command_line.EXIT_UNAVAILABLE
+    assert "the database has no tables" in capsys.readouterr().err
