@@ -115,6 +115,7 @@ def _disk(settings: NodeSettings) -> str:
         probe.write_bytes(b"probe")
         store.adopt(probe, "probe/check")
         store.remove("probe/check")
+        store.absolute("probe").rmdir()
         return f"{store.free_bytes() // 1_000_000} MB free in {settings.storage.root}"
     finally:
         store.close()

@@ -89,7 +89,7 @@ def needs_extra(command: Command) -> Command:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.split(".")[0] not in _EXTRA:
                 raise
-            problem = "this command needs more packages: pip install 'dicom-node[train]'"
+            problem = "this command needs more packages: pip install '.[train]' in the checkout"
         except OSError as error:
             problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"error: {problem}", file=sys.stderr)

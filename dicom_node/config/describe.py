@@ -68,7 +68,22 @@ def _summary(section: type[BaseModel]) -> str:
 
 def _row(name: str, section: type[BaseModel]) -> str:
     field = section.model_fields[name]
-    return f"| `{name}` | {_default(field.default)} | {_markdown(field.description or '')} |"
+    meaning = _markdown(field.description or "")
+    choices = [f"`{choice}`" for choice in _choices(field.annotation)]
+    if len(choices) > 1 and not all(choice in meaning for choice in choices):
+        some = "Some" if typing.get_origin(field.annotation) is tuple else "One"
+        meaning += f" {some} of {', '.join(choices)}."
+    return f"| `{name}` | {_default(field.default)} | {meaning} |"
+
+
+def _choices(annotation: object) -> list[str]:
+    """Return the words that a field takes, where it takes some words alone."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(member.value) for member in annotation]
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Literal:
+        return [str(argument) for argument in arguments]
+    return [choice for inner in arguments for choice in _choices(inner)]
 
 
 def _default(value: object) -> str:

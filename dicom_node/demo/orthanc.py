@@ -61,11 +61,6 @@ class Orthanc:
         answer = httpx.post(f"{self.url}{path}", json=document, timeout=60)
         return answer.raise_for_status().json()
 
-    def add_modality(self, name: str, *, ae_title: str, port: int) -> None:
-        """Make a DIMSE peer on this machine known under `name`."""
-        peer = {"AET": ae_title, "Host": self.host, "Port": port}
-        httpx.put(f"{self.url}/modalities/{name}", json=peer, timeout=30).raise_for_status()
-
     def add_dicomweb_server(self, name: str, url: str, **options: Any) -> None:
         """Make a DICOMweb server known; post to ``/dicom-web/servers/<name>/stow`` to use it."""
         httpx.put(

@@ -125,6 +125,7 @@ def test_check_tries_everything_and_says_what_fails(
         config = tmp_path / "config.json"
         config.write_text(settings.model_dump_json())
         assert main(["check", "--config", str(config)]) == 0
+        assert not list(tmp_path.rglob("probe"))
         said = capsys.readouterr().out
         for name in ("database", "disk", "port dimse", "models", "destination pacs"):
             assert f"ok      {name}" in said

@@ -110,3 +110,10 @@ def test_no_problem_repeats_a_value() -> None:
 
 def test_the_documentation_is_what_the_settings_say() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == describe()
+
+
+def test_the_documentation_lists_the_words_that_a_key_takes() -> None:
+    rows = {line.split("|")[1].strip(): line for line in describe().splitlines() if "|" in line}
+    assert "One of `notify`, `correct`." in rows["`on_accept`"]
+    assert "Some of `P`, `T`, `D`." in rows["`processing_ids`"]
+    assert rows["`profile`"].count("`ihe-air`") == 1  # the description names both already

@@ -131,4 +131,4 @@ def test_without_the_extra_it_says_what_to_install(folder, image, tmp_path):
     )
 
     assert done.returncode == 4
-    assert "dicom-node[train]" in done.stderr
+    assert "pip install '.[train]'" in done.stderr

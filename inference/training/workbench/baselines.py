@@ -28,8 +28,8 @@ def check_installed() -> None:
     if missing:
         raise InvalidConfiguration(
             [
-                f"the HOG baseline needs {' and '.join(missing)}: pip install 'dicom-node[train]', "
-                "or --baseline small-cnn or none"
+                f"the HOG baseline needs {' and '.join(missing)}: pip install '.[train]' in the "
+                "checkout, or --baseline small-cnn or none"
             ]
         )
 
