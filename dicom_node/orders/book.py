@@ -14,7 +14,7 @@ from audit.clock import Clock
 from audit.errors import PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, OrderedBy
-from dicom_node.orders.cancels import cancelled_by, is_cancel
+from dicom_node.orders.cancels import NothingToCancel, cancelled_by, is_cancel
 from dicom_node.orders.ports import OrderSource
 from inference.orders import Order, OrderQuery, PatientKey, content_of, order_from_json
 from inference.orders import order_to_json as to_json
@@ -69,12 +69,13 @@ class OrderBook:
     def keep(self, orders: tuple[Order, ...]) -> int:
         """Keep notices of orders; whoever waits for a changed one is told.
 
-        Returns how many said something new. See `OrderSink.keep`.
+        Returns how many said something new. A cancel that means no order is left aside where
+        other notices came with it. See `OrderSink.keep`.
 
         Raises
         ------
         NothingToCancel
-            See `cancels.cancelled_by`; nothing was kept.
+            Nothing was kept: none of the notices is more than a cancel of an unknown order.
         """
         return self._keep(orders)
 
@@ -141,14 +142,23 @@ class OrderBook:
         new = 0
         if not orders:
             return new
+        taken: list[Order] = []
         with self._parts.database.transaction() as connection:
-            for order in (each for told in orders for each in self._meant(connection, told)):
-                kept = rows.keep_order(connection, self._row(order))
-                if kept.kept in (rows.Kept.NEW, rows.Kept.CHANGED):
-                    new += 1
-                    self._parts.changed(connection, order, kept, asking=asking)
-        for order in orders:
-            self._parts.metrics.count("orders_kept_total", source=order.source.value)
+            for told in orders:
+                meant = self._meant(connection, told)
+                taken += [told] if meant else []
+                for order in meant:
+                    kept = rows.keep_order(connection, self._row(order))
+                    if kept.kept in (rows.Kept.NEW, rows.Kept.CHANGED):
+                        new += 1
+                        self._parts.changed(connection, order, kept, asking=asking)
+        if not taken:
+            raise NothingToCancel
+        for told in taken:
+            self._parts.metrics.count("orders_kept_total", source=told.source.value)
+        if left_aside := len(orders) - len(taken):
+            self._parts.metrics.count("orders_cancels_left_aside_total", left_aside)
+            log.warning("orders.cancels.left_aside", count=left_aside)
         return new
 
     def _meant(self, connection: Connection, told: Order) -> tuple[Order, ...]:

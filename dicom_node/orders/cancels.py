@@ -9,9 +9,12 @@ from inference.types import ExpectationSource
 
 
 class NothingToCancel(Rejected):
-    """A cancel names its order by number alone, and no order of that number is known."""
+    """Cancels name their orders by number alone, and no order of these numbers is known."""
 
     code = "orders.cancel.unmatched"
+
+    def __init__(self) -> None:
+        super().__init__("no order is known that has this placer or filler number")
 
 
 def is_cancel(order: Order) -> bool:
@@ -25,12 +28,8 @@ def cancelled_by(cancel: Order, known: Iterable[Order]) -> tuple[Order, ...]:
     Of the orders of its accession those of its procedure id, else those of its placer or
     filler number, else all where it names no procedure id. Where the accession is unknown or
     not told, the patient's orders of its placer or filler number. Where none of these is
-    known, the cancel itself: its order may have been placed before anybody listened.
-
-    Raises
-    ------
-    NothingToCancel
-        None is known, and the cancel tells no accession number to keep it under.
+    known, the cancel itself: its order may have been placed before anybody listened; but
+    nothing where it tells no accession number to keep it under.
     """
     own = [o for o in known if o.source is ExpectationSource.HL7 and o.patient == cancel.patient]
     meant = _of_accession(cancel, own) if cancel.accession_number else _of_number(cancel, own)
@@ -44,9 +43,7 @@ def cancelled_by(cancel: Order, known: Iterable[Order]) -> tuple[Order, ...]:
             )
             for order in meant
         )
-    if not cancel.accession_number:
-        raise NothingToCancel("no order is known that has this placer or filler number")
-    return (cancel,)
+    return (cancel,) if cancel.accession_number else ()
 
 
 def _of_accession(cancel: Order, own: Sequence[Order]) -> Sequence[Order]:

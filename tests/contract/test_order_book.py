@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection
+from structlog.testing import capture_logs
 
 from audit.errors import PeerUnreachable
 from audit.metrics import NullMetrics
@@ -217,8 +218,8 @@ def test_a_cancel_by_a_number_that_nobody_knows_is_an_error(shelf: Shelf) -> Non
     assert states(shelf) == {("A1", "RP1"): "scheduled"}
 
 
-def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None:
-    inbox = Hl7Inbox(
+def inbox_of(shelf: Shelf) -> Hl7Inbox:
+    return Hl7Inbox(
         InboxParts(
             settings=Hl7Settings(),
             regions=TABLE,
@@ -228,6 +229,10 @@ def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None
             metrics=NullMetrics(),
         )
     )
+
+
+def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None:
+    inbox = inbox_of(shelf)
 
     unknown = inbox.take(cancel_by_number().encode(), "127.0.0.1")
     inbox.take(order_message().encode(), "127.0.0.1")
@@ -253,3 +258,17 @@ def test_a_replaced_order_is_cancelled_and_the_new_one_stands(shelf: Shelf) -> N
     hear(shelf, old + new[new.index("ORC|") :])
 
     assert states(shelf) == {("A1", "PL-A1"): "cancelled", ("A1", "PL-2"): "scheduled"}
+
+
+@pytest.mark.parametrize("control", ["RP", "RU"])
+def test_what_replaces_an_order_that_nobody_knows_is_kept(shelf: Shelf, control: str) -> None:
+    old = cancel_by_number(control=control, number="A9")
+    new = order_message(control="RO")
+
+    with capture_logs() as logs:
+        answer = inbox_of(shelf).take((old + new[new.index("ORC|") :]).encode(), "127.0.0.1")
+
+    assert answer_code(answer) == "AA"
+    assert states(shelf) == {("A1", "RP1"): "scheduled"}
+    [left] = [each for each in logs if each["event"] == "orders.cancels.left_aside"]
+    assert {key: left[key] for key in left if key not in ("event", "log_level")} == {"count": 1}
