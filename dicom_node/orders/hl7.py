@@ -18,6 +18,7 @@ from dicom_node.orders.hl7_fields import (
     numbers_of,
     patient_of,
     scheduled_day,
+    sides_of,
 )
 from dicom_node.orders.items import clean, kept_codes, kept_texts
 from inference.ordered import procedure_expectation
@@ -138,7 +139,6 @@ class _Reader:
         codes = codes_of(group)
         if state is OrderState.CHANGED and not codes:
             return  # a change of something else: what was ordered stays as it is known
-        sides = (group.obr.text(15, part) for part in (4, 5, 6)) if group.obr is not None else ()
         expected = procedure_expectation(codes, (), ExpectationSource.HL7, self.regions)
         cancels = state is OrderState.CANCELLED
         placer, filler = numbers_of(group)
@@ -154,7 +154,7 @@ class _Reader:
                 source=ExpectationSource.HL7,
                 provenance=self._provenance(group),
                 regions=expected.regions if expected is not None else (),
-                laterality=side_of(codes, sides),
+                laterality=side_of(codes, sides_of(group)),
                 codes=kept_codes(codes),
                 matched_words=expected.matched_words if expected is not None else (),
                 texts=kept_texts((code.meaning for code in codes if not code.value), expected),

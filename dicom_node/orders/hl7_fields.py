@@ -13,6 +13,13 @@ from inference.types import Code
 _ORDER_NUMBERS = frozenset({"ORC-2", "ORC-3", "OBR-2", "OBR-3"})
 """Where the numbers of an order are; a site may use one of them as accession number."""
 
+_SIDE_CODES = {
+    **dict.fromkeys(("L", "LT"), "left"),
+    **dict.fromkeys(("R", "RT"), "right"),
+    **dict.fromkeys(("B", "BIL"), "bilateral"),
+}
+"""HL7 Tables 0163 and 0495 and what is sent instead, as words that `inference.sides` knows."""
+
 
 @dataclass(slots=True)
 class Group:
@@ -86,6 +93,15 @@ def codes_of(group: Group) -> tuple[Code, ...]:
             if value or meaning:
                 found[Code(scheme=scheme, value=value, meaning=meaning)] = None
     return tuple(found)
+
+
+def sides_of(group: Group) -> tuple[str, ...]:
+    """Return what OBR-15 says of the side, codes as words: body site and modifiers (4 to 6),
+    each by its identifier and its text, which are subcomponents there."""
+    if group.obr is None:
+        return ()
+    told = (group.obr.text(15, part, sub) for part in (4, 5, 6) for sub in (1, 2))
+    return tuple(_SIDE_CODES.get(each.upper(), each) for each in told if each)
 
 
 def numbers_of(group: Group) -> tuple[str, str]:

@@ -168,6 +168,42 @@ def test_two_parts_of_one_order_are_joined() -> None:
     assert found.laterality is Side.LEFT
 
 
+def with_obr_15(value: str, procedure: str = "XKNE^XR KNEE^L") -> str:
+    lines = order_message(procedure=procedure).split("\r")
+    at = next(n for n, line in enumerate(lines) if line.startswith("OBR|"))
+    obr = lines[at].split("|")
+    obr[15] = value
+    lines[at] = "|".join(obr)
+    return "\r".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("specimen_source", "side"),
+    [
+        ("^^^L", Side.LEFT),
+        ("^^^^R", Side.RIGHT),
+        ("^^^KNEE^L", Side.LEFT),
+        ("^^^KNEE^^rt", Side.RIGHT),
+        ("^^^^L&Left&HL70495", Side.LEFT),
+        ("^^^K1&Right knee&99RIS", Side.RIGHT),
+        ("^^^^BIL", Side.BOTH),
+        ("^^^^B&Bilateral", Side.BOTH),
+        ("^^^LT^RT", Side.BOTH),
+        ("^^^Left knee", Side.LEFT),
+        ("^^^KNEE^LAT", Side.UNSAID),
+        ("L^R^L", Side.UNSAID),
+        ("", Side.UNSAID),
+    ],
+)
+def test_the_side_is_read_from_obr_15_by_code_or_in_words(specimen_source: str, side: Side) -> None:
+    assert order(with_obr_15(specimen_source)).laterality is side
+
+
+def test_the_side_of_obr_15_and_that_of_the_procedure_count_together() -> None:
+    assert order(with_obr_15("^^^^L", "XKNE^XR KNEE LEFT^L")).laterality is Side.LEFT
+    assert order(with_obr_15("^^^^R", "XKNE^XR KNEE LEFT^L")).laterality is Side.BOTH
+
+
 def test_two_orders_of_one_accession_without_procedure_id_stay_two() -> None:
     one = order(order_message(procedure_id="").replace("PL-A1", "PL-1"))
     other = order(order_message(procedure_id="").replace("PL-A1", "PL-2"))
