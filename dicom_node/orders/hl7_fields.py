@@ -87,9 +87,10 @@ def codes_of(group: Group) -> tuple[Code, ...]:
     places += [(ipc, 6, 1) for ipc in group.ipcs]
     for segment, number, first in places:
         for repetition in range(1, segment.repetitions(number) + 1):
-            value, meaning, scheme = (
-                segment.text(number, first + part, repetition=repetition) for part in range(3)
+            value, scheme = (
+                segment.text(number, first + part, repetition=repetition) for part in (0, 2)
             )
+            meaning = segment.whole(number, first + 1, repetition=repetition)
             if value or meaning:
                 found[Code(scheme=scheme, value=value, meaning=meaning)] = None
     return tuple(found)

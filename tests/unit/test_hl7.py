@@ -156,6 +156,17 @@ def test_orders_for_other_modalities_are_left_aside() -> None:
     assert len(orders(order_message(modality="CT"), modalities=["CT"])) == 1
 
 
+@pytest.mark.parametrize(
+    "procedure",
+    ["X^XR HAND & WRIST LEFT^L", r"X^XR HAND \T\ WRIST LEFT^L", "^^^X^XR HAND & WRIST LEFT^L"],
+)
+def test_an_ampersand_in_the_text_of_a_procedure_is_text(procedure: str) -> None:
+    found = order(order_message(procedure=procedure))
+
+    assert found.codes[0].meaning == "XR HAND & WRIST LEFT"
+    assert (found.regions, found.laterality) == (("HAND", "WRIST"), Side.LEFT)
+
+
 def test_two_parts_of_one_order_are_joined() -> None:
     knee, ankle = (
         order_message(kind="ORM^O01", procedure=f"X^XR {part} LEFT^L") for part in ("KNEE", "ANKLE")
