@@ -39,7 +39,8 @@ _STATES = {
 
 _NOTHING_NEW = frozenset(
     {"HD", "RL", "HR", "OH", "OR", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "DE",
-     "DF", "FU", "RE", "RR", "SR", "SS", "OE", "OF", "OK", "OP", "PR", "LI", "PY", "AF", "RX"}
+     "DF", "FU", "RE", "RR", "SR", "SS", "OE", "OF", "OK", "OP", "PR", "LI", "PY", "AF", "RX",
+     "CN", "MC", "NR"}
 )  # fmt: skip
 _CANCELLED_STATUS = frozenset({"CA", "DC", "RP"})
 """HL7 Table 0038, in a change of status (ORC-1 SC)."""

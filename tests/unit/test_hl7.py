@@ -79,8 +79,9 @@ def test_the_order_control_decides_the_state(control: str, status: str, state: O
     assert order(order_message(control=control, status=status)).state is state
 
 
-def test_a_hold_asks_for_nothing() -> None:
-    assert orders(order_message(control="HD")) == ()
+@pytest.mark.parametrize("control", ["HD", "CN", "MC", "NR"])
+def test_a_hold_asks_for_nothing_nor_does_what_reports_or_charges(control: str) -> None:
+    assert orders(order_message(control=control)) == ()
 
 
 def test_a_change_without_a_procedure_leaves_what_was_ordered_as_it_is() -> None:
