@@ -15,6 +15,7 @@ from audit.errors import PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, OrderedBy
 from dicom_node.orders.cancels import NothingToCancel, cancelled_by, is_cancel
+from dicom_node.orders.changes import completed, is_change
 from dicom_node.orders.ports import OrderSource
 from inference.orders import Order, OrderQuery, PatientKey, content_of, order_from_json
 from inference.orders import order_to_json as to_json
@@ -162,12 +163,14 @@ class OrderBook:
         return new
 
     def _meant(self, connection: Connection, told: Order) -> tuple[Order, ...]:
-        """Return what to keep of a notice: itself, or of a cancel the orders that it means."""
-        if not is_cancel(told):
+        """Return what to keep of a notice: itself, a change with what it leaves as it was, or
+        of a cancel the orders that it means."""
+        if not (is_cancel(told) or is_change(told)):
             return (told,)
         patient = told.patient
-        known = rows.orders_of_patient(connection, patient.patient_id, patient.issuer)
-        return cancelled_by(told, [order_from_json(row.document) for row in known])
+        found = rows.orders_of_patient(connection, patient.patient_id, patient.issuer)
+        known = [order_from_json(row.document) for row in found]
+        return cancelled_by(told, known) if is_cancel(told) else (completed(told, known),)
 
     def _row(self, order: Order) -> rows.NewOrder:
         from_worklist = order.source is ExpectationSource.WORKLIST

@@ -119,6 +119,7 @@ def _joined(one: Order, other: Order) -> Order:
         texts=() if one.regions or other.regions else one.texts or other.texts,
         laterality=Side.BOTH if len(sides) > 1 else next(iter(sides), Side.UNSAID),
         study_instance_uid=one.study_instance_uid or other.study_instance_uid,
+        ordered_on=one.ordered_on or other.ordered_on,
     )
 
 
@@ -138,10 +139,10 @@ class _Reader:
         if state is None or not _is_ours(group, self.settings):
             return
         codes = codes_of(group)
-        if state is OrderState.CHANGED and not codes:
+        cancels, changes = state is OrderState.CANCELLED, state is OrderState.CHANGED
+        if changes and not codes:
             return  # a change of something else: what was ordered stays as it is known
         expected = procedure_expectation(codes, (), ExpectationSource.HL7, self.regions)
-        cancels = state is OrderState.CANCELLED
         placer, filler = numbers_of(group)
         named = identities_of(group, self.settings, cancels=cancels)
         for accession, issuer, procedure_id, study_uid in named:
@@ -161,7 +162,7 @@ class _Reader:
                 texts=kept_texts((code.meaning for code in codes if not code.value), expected),
                 state=state,
                 study_instance_uid=study_uid,
-                ordered_on=scheduled_day(group, self.message),
+                ordered_on=scheduled_day(group, self.message, changes=changes),
                 received_at=self.received_at,
             )
 

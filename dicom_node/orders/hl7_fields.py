@@ -174,16 +174,22 @@ def _issuer(names: Sequence[str], settings: Hl7Settings) -> str:
     return next((name for name in names if name), "")
 
 
-def scheduled_day(group: Group, message: Message) -> date | None:
-    """Return the scheduled day, else the day of the order, else that of the message."""
+def scheduled_day(group: Group, message: Message, *, changes: bool = False) -> date | None:
+    """Return the scheduled day, else the day of the order, else that of the message.
+
+    Of a change the scheduled day alone: its order has a day already, and the others are of
+    the change.
+    """
     texts: list[str] = []
     if group.tq1 is not None:
         texts.append(group.tq1.text(7))
     if group.obr is not None:
         texts += [group.obr.text(36), group.obr.text(27, 4)]
     if group.orc is not None:
-        texts += [group.orc.text(7, 4), group.orc.text(15), group.orc.text(9)]
-    texts.append(message.header.text(7))
+        texts.append(group.orc.text(7, 4))
+    if not changes:
+        texts += [group.orc.text(15), group.orc.text(9)] if group.orc is not None else []
+        texts.append(message.header.text(7))
     return next((day for day in map(day_of, texts) if day is not None), None)
 
 

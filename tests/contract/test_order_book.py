@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from dicom_node.orders.cancels import NothingToCancel
 from dicom_node.orders.er7 import read
 from dicom_node.orders.hl7 import orders_of_message
 from dicom_node.orders.inbox import Hl7Inbox, InboxParts
-from inference.orders import Order, OrderQuery, PatientKey, order_from_json
+from inference.orders import Order, OrderQuery, OrderState, PatientKey, Side, order_from_json
 from inference.regions import load_regions
 from inference.types import ExpectationSource
 from storage.orders import KeptOrder, orders_of_patient
@@ -216,6 +216,56 @@ def test_a_cancel_by_a_number_that_nobody_knows_is_an_error(shelf: Shelf) -> Non
             hear(shelf, stranger)
 
     assert states(shelf) == {("A1", "RP1"): "scheduled"}
+
+
+def kept_orders(shelf: Shelf) -> list[Order]:
+    with shelf.database.reading() as connection:
+        rows = orders_of_patient(connection, "P1", "HOSP")
+    assert [row.ordered_on for row in rows] == [
+        order_from_json(row.document).ordered_on for row in rows
+    ]
+    return [order_from_json(row.document) for row in rows]
+
+
+def change(procedure: str, **more: Any) -> str:
+    """Return a change of status that tells neither day nor Study Instance UID."""
+    text = order_message(
+        kind="ORM^O01", control="SC", status="IP", procedure=procedure, study_uid="", **more
+    )
+    return text.replace("^^^20260103080000", "")
+
+
+def test_what_a_change_does_not_tell_stays_as_it_was(shelf: Shelf) -> None:
+    hear(shelf, order_message(kind="ORM^O01"))
+    [placed] = kept_orders(shelf)
+    hear(shelf, change("XKNE^XR KNEE^L"))
+
+    [known] = kept_orders(shelf)
+    assert known.state is OrderState.CHANGED
+    assert (known.ordered_on, known.study_instance_uid) == (date(2026, 1, 3), "1.2.3")
+    assert (known.regions, known.laterality) == (("KNEE",), Side.LEFT)
+    assert (placed.ordered_on, placed.study_instance_uid) == (date(2026, 1, 3), "1.2.3")
+    assert shelf.told == ["A1"], "it asks for nothing new"
+
+
+def test_what_a_change_tells_takes_the_place_of_what_was_known(shelf: Shelf) -> None:
+    hear(shelf, order_message(kind="ORM^O01"))
+    hear(shelf, change("XHAN^XR HAND^L").replace("|IP||", "|IP||^^^20260104"))
+    [known] = kept_orders(shelf)
+    assert (known.ordered_on, known.study_instance_uid) == (date(2026, 1, 4), "1.2.3")
+    assert (known.regions, known.laterality) == (("HAND",), Side.UNSAID)
+
+    hear(shelf, change("XHAN^XR HAND RIGHT^L"))
+    [known] = kept_orders(shelf)
+    assert (known.ordered_on, known.laterality) == (date(2026, 1, 4), Side.RIGHT)
+
+
+def test_a_change_of_an_order_that_nobody_knows_has_no_day_but_its_own(shelf: Shelf) -> None:
+    hear(shelf, change("XKNE^XR KNEE LEFT^L"))
+
+    [known] = kept_orders(shelf)
+    assert (known.ordered_on, known.study_instance_uid) == (None, "")
+    assert known.regions == ("KNEE",)
 
 
 def inbox_of(shelf: Shelf) -> Hl7Inbox:

@@ -89,6 +89,18 @@ def test_a_change_without_a_procedure_leaves_what_was_ordered_as_it_is() -> None
     assert order(order_message(control="CA", procedure="")).state is OrderState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    ("control", "day"), [("NW", date(2026, 1, 2)), ("XO", None), ("SC", None), ("SN", None)]
+)
+def test_the_day_of_a_change_is_the_scheduled_one_or_none(control: str, day: date | None) -> None:
+    scheduled = order_message(control=control)
+
+    assert order(scheduled).ordered_on == date(2026, 1, 3)
+    unscheduled = scheduled.replace("||^^^20260103080000", "||||20260105||||||20260106")
+    assert order(unscheduled).ordered_on == (date(2026, 1, 6) if day else None)
+    assert order(scheduled.replace("^^^20260103080000", "")).ordered_on == day
+
+
 def test_an_unknown_order_control_is_refused() -> None:
     assert refusal(order_message(control="ZZ")).error == 103
 
