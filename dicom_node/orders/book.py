@@ -14,6 +14,7 @@ from audit.clock import Clock
 from audit.errors import PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, OrderedBy
+from dicom_node.dimse.worklist import is_pattern
 from dicom_node.orders.cancels import NothingToCancel, cancelled_by, is_cancel
 from dicom_node.orders.changes import completed, is_change
 from dicom_node.orders.ports import OrderSource
@@ -85,7 +86,7 @@ class OrderBook:
 
         An answer about a patient answers for the accessions in it, too. A source that is
         away costs one time-out: the remaining questions are left for another time, and what
-        is known then counts as stale.
+        is known then counts as stale. A number that would match others is not asked for.
 
         Parameters
         ----------
@@ -99,7 +100,7 @@ class OrderBook:
         anything = rows.lookup_key(parts.source.name)
         for query in queries:
             key = _lookup_key(parts.source.name, query)
-            if not (self._due(anything) and self._due(key)):
+            if _is_loose(query) or not (self._due(anything) and self._due(key)):
                 continue
             now = parts.clock.now()
             try:
@@ -218,6 +219,12 @@ class OrderBook:
         with self._parts.database.transaction() as connection:
             for key in keys:
                 rows.note_lookup(connection, key, at=at, answered=answered)
+
+
+def _is_loose(query: OrderQuery) -> bool:
+    """Tell whether a number of the images would be a pattern in a query."""
+    patient_id = query.patient.patient_id if query.patient is not None else ""
+    return is_pattern(query.accession_number) or is_pattern(patient_id)
 
 
 def _lookup_key(source: str, query: OrderQuery) -> str:

@@ -50,8 +50,10 @@ class Ris:
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.away = clock, False
+        self.asked: list[OrderQuery] = []
 
     def orders_for(self, query: OrderQuery) -> tuple[Order, ...]:
+        self.asked.append(query)
         if self.away:
             raise PeerUnreachable("the worklist did not answer in time")
         return (_order(query.accession_number, "KNEE", received_at=self.clock.now()),)
@@ -136,6 +138,21 @@ def test_an_order_that_left_the_worklist_is_fresh_while_the_answer_is(shelf: She
     assert shelf.stale() == {"A1": False}
     shelf.clock.moment += timedelta(hours=5)
     assert shelf.stale() == {"A1": True}
+
+
+@pytest.mark.parametrize("number", ["*", "A*", "A?1", "A1\\A2"])
+def test_a_number_that_a_worklist_takes_for_a_pattern_is_not_asked_for(
+    shelf: Shelf, number: str
+) -> None:
+    shelf.book.ask(
+        [
+            OrderQuery(patient=PatientKey(patient_id=number), day=NOW.date()),
+            OrderQuery(accession_number=number),
+            OrderQuery(accession_number="A2"),
+        ]
+    )
+
+    assert [query.accession_number for query in shelf.ris.asked] == ["A2"]
 
 
 def hear(shelf: Shelf, message: str, **settings: object) -> None:
