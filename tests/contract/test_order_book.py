@@ -310,6 +310,76 @@ def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None
     assert states(shelf) == {("A1", "RP1"): "cancelled"}
 
 
+def all_states(shelf: Shelf) -> dict[tuple[str, str], str]:
+    """Return the state of each of the orders A1 by its issuer and its patient's."""
+    with shelf.database.reading() as connection:
+        rows = orders_of_patient(connection, "P1", "")
+    return {(row.issuer, row.issuer_of_patient_id): row.state for row in rows}
+
+
+NAMELESS, HOSP, OTHER = "P1^^^^MR", "P1^^^HOSP^MR", "P1^^^OTHER^MR"
+
+
+@pytest.mark.parametrize(
+    ("placed", "gone", "after"),
+    [
+        ([HOSP], NAMELESS, {("", "HOSP"): "cancelled"}),
+        ([NAMELESS], HOSP, {("", ""): "cancelled"}),
+        ([NAMELESS, HOSP], HOSP, {("", ""): "cancelled", ("", "HOSP"): "cancelled"}),
+        ([HOSP, OTHER], HOSP, {("", "HOSP"): "cancelled", ("", "OTHER"): "scheduled"}),
+        (
+            [NAMELESS, HOSP, OTHER],
+            NAMELESS,
+            {("", ""): "cancelled", ("", "HOSP"): "scheduled", ("", "OTHER"): "scheduled"},
+        ),
+        (
+            [HOSP, OTHER],
+            NAMELESS,
+            {("", ""): "cancelled", ("", "HOSP"): "scheduled", ("", "OTHER"): "scheduled"},
+        ),
+    ],
+)
+def test_a_patient_s_authority_that_one_side_does_not_name_contradicts_no_cancel(
+    shelf: Shelf, placed: list[str], gone: str, after: dict[tuple[str, str], str]
+) -> None:
+    for number, patient in enumerate(placed):
+        hear(shelf, order_message(patient=patient, message_id=f"M{number}"))
+    hear(shelf, order_message(control="CA", patient=gone, message_id="M9"))
+
+    assert all_states(shelf) == after
+
+
+@pytest.mark.parametrize(
+    ("placed", "gone", "after"),
+    [
+        (["A1^RIS"], "A1", {("RIS", "HOSP"): "cancelled"}),
+        (["A1"], "A1^RIS", {("", "HOSP"): "cancelled"}),
+        (["A1^NORTH"], "A1^RIS", {("NORTH", "HOSP"): "scheduled", ("RIS", "HOSP"): "cancelled"}),
+        (
+            ["A1^NORTH", "A1^RIS"],
+            "A1",
+            {
+                ("NORTH", "HOSP"): "scheduled",
+                ("RIS", "HOSP"): "scheduled",
+                ("", "HOSP"): "cancelled",
+            },
+        ),
+    ],
+)
+def test_an_accession_s_issuer_that_one_side_does_not_name_contradicts_no_cancel(
+    shelf: Shelf, placed: list[str], gone: str, after: dict[tuple[str, str], str]
+) -> None:
+    def numbered(accession: str, **more: Any) -> str:
+        text = order_message(accession=accession, **more)
+        return text.replace(f"PL-{accession}^RIS", "").replace(f"FI-{accession}^RIS", "")
+
+    for number, accession in enumerate(placed):
+        hear(shelf, numbered(accession, message_id=f"M{number}"))
+    hear(shelf, numbered(gone, control="CA", message_id="M9"))
+
+    assert all_states(shelf) == after
+
+
 def test_a_cancel_of_an_accession_that_nobody_knows_is_kept(shelf: Shelf) -> None:
     """Its order may have been placed before the node listened."""
     hear(shelf, order_message(control="CA"))
