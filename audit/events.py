@@ -97,6 +97,7 @@ class Event(StrEnum):
     HL7_MESSAGE_TAKEN = "orders.message.taken"
     HL7_MESSAGE_REFUSED = "orders.message.refused"
     HL7_MESSAGE_CRASHED = "orders.message.crashed"
+    CANCELS_LEFT_ASIDE = "orders.cancels.left_aside"
 
     DEMO_OPENED = "demo.archive.opened"
     DEMO_FAILED = "demo.archive.failed"
@@ -216,6 +217,7 @@ def _required() -> dict[Event, tuple[str, ...]]:
         Event.HL7_MESSAGE_TAKEN: ("orders", "changed"),
         Event.HL7_MESSAGE_REFUSED: ("address", "rule", "answer"),
         Event.HL7_MESSAGE_CRASHED: ("address",),
+        Event.CANCELS_LEFT_ASIDE: ("count",),
         Event.DEMO_OPENED: ("ae_title", "port"),
         Event.DEMO_FAILED: ("ae_title", "errno"),
     }

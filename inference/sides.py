@@ -26,11 +26,13 @@ _WORDS = {
         Side.RIGHT,
     ),
     **dict.fromkeys(
-        ("bilateral", "bilat", "bilaterale", "bilaterales", "both", "beide", "beidseits", "bds",
-         "ambas", "ambos", "ambe", "obustronne", "deux"),
+        ("bilateral", "bilat", "bilaterale", "bilaterales", "beidseits", "bds", "obustronne"),
         Side.BOTH,
     ),
 }  # fmt: skip
+_BOTH = frozenset({"both", "beide", "ambas", "ambos", "ambe"})
+"""Words for two of anything; beside one side they count views."""
+
 _LAST_WORDS = {
     **dict.fromkeys(("l", "li", "g", "e"), Side.LEFT),
     **dict.fromkeys(("r", "re", "d"), Side.RIGHT),
@@ -76,4 +78,4 @@ def _sides_in(text: str) -> set[Side]:
         found |= {side for sign, side in _IDEOGRAPHS.items() if sign in token}
     if len(tokens) > 1 and tokens[-1] in _LAST_WORDS:
         found.add(_LAST_WORDS[tokens[-1]])
-    return found
+    return found or ({Side.BOTH} if _BOTH & set(tokens) else set())

@@ -110,32 +110,43 @@ class Lexicon:
         plain: list[WordMatch] = []
         weak: list[WordMatch] = []
         tokens = normalised(text).split()
-        at, negated = 0, -1
+        at, inside, negated = 0, 0, -1
         while at < len(tokens):
-            entry = self._longest_at(tokens, at)
-            if entry is None:
-                if rest := _after_ideograph(tokens[at]):
-                    tokens[at] = rest
-                else:
-                    at += 1
-                continue
+            # One sign more than any first literal has: what is cut is not taken for a whole word.
+            head = tokens[at][inside : inside + self._longest_first_literal + 1]
+            entry = self._longest_of([head, *tokens[at + 1 : at + _LONGEST_PHRASE]])
             is_negated = negated == at
-            if _IDEOGRAPH.match(tokens[at]) and len(tokens[at]) > len(entry.tokens[0][0]):
-                tokens[at] = tokens[at][len(entry.tokens[0][0]) :]
+            used = len(entry.tokens[0][0]) if entry is not None else 1
+            if _IDEOGRAPH.match(head) and inside + used < len(tokens[at]):
+                inside += used  # only ideographic tokens have inner words
             else:
-                at += len(entry.tokens)
+                at += len(entry.tokens) if entry is not None else 1
+                inside = 0
+            if entry is None:
+                continue
             if entry.match.regions == (NEGATION,):
                 negated = at
             elif NOTHING not in entry.match.regions and not is_negated:
                 (weak if entry.weak else plain).append(entry.match)
         return plain or weak
 
-    def _longest_at(self, tokens: Sequence[str], at: int) -> _Entry | None:
-        token = tokens[at]
-        ahead = tokens[at : at + _LONGEST_PHRASE]
+    @cached_property
+    def _lengths(self) -> Mapping[str, list[int]]:
+        """The lengths of the first literals by their first sign, the longest first."""
+        found: dict[str, set[int]] = {}
+        for literal in self._by_first_literal:
+            found.setdefault(literal[0], set()).add(len(literal))
+        return {sign: sorted(lengths, reverse=True) for sign, lengths in found.items()}
+
+    @cached_property
+    def _longest_first_literal(self) -> int:
+        return max(map(len, self._by_first_literal), default=0)
+
+    def _longest_of(self, ahead: Sequence[str]) -> _Entry | None:
+        """Return the longest entry that `ahead` begins with."""
         best: _Entry | None = None
-        for end in range(len(token), 0, -1):
-            for entry in self._by_first_literal.get(token[:end], ()):
+        for length in self._lengths.get(ahead[0][0], ()):
+            for entry in self._by_first_literal.get(ahead[0][:length], ()):
                 if (best is None or entry.length > best.length) and entry.fits(ahead):
                     best = entry
                     break
@@ -151,8 +162,3 @@ def _tokens(word: str) -> tuple[tuple[str, bool], ...]:
         if literals and part.endswith("*"):
             tokens[-1] = (literals[-1], True)
     return tuple(tokens)
-
-
-def _after_ideograph(token: str) -> str:
-    """Return an ideographic token without its first sign; others have no inner words."""
-    return token[1:] if _IDEOGRAPH.match(token) else ""

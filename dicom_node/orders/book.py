@@ -14,7 +14,9 @@ from audit.clock import Clock
 from audit.errors import PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, OrderedBy
-from dicom_node.orders.cancels import cancelled_by, is_cancel
+from dicom_node.dimse.worklist import is_pattern
+from dicom_node.orders.cancels import NothingToCancel, cancelled_by, is_cancel
+from dicom_node.orders.changes import completed, is_change
 from dicom_node.orders.ports import OrderSource
 from inference.orders import Order, OrderQuery, PatientKey, content_of, order_from_json
 from inference.orders import order_to_json as to_json
@@ -69,12 +71,13 @@ class OrderBook:
     def keep(self, orders: tuple[Order, ...]) -> int:
         """Keep notices of orders; whoever waits for a changed one is told.
 
-        Returns how many said something new. See `OrderSink.keep`.
+        Returns how many said something new. A cancel that means no order is left aside where
+        other notices came with it. See `OrderSink.keep`.
 
         Raises
         ------
         NothingToCancel
-            See `cancels.cancelled_by`; nothing was kept.
+            Nothing was kept: none of the notices is more than a cancel of an unknown order.
         """
         return self._keep(orders)
 
@@ -83,7 +86,7 @@ class OrderBook:
 
         An answer about a patient answers for the accessions in it, too. A source that is
         away costs one time-out: the remaining questions are left for another time, and what
-        is known then counts as stale.
+        is known then counts as stale. A number that would match others is not asked for.
 
         Parameters
         ----------
@@ -97,7 +100,7 @@ class OrderBook:
         anything = rows.lookup_key(parts.source.name)
         for query in queries:
             key = _lookup_key(parts.source.name, query)
-            if not (self._due(anything) and self._due(key)):
+            if _is_loose(query) or not (self._due(anything) and self._due(key)):
                 continue
             now = parts.clock.now()
             try:
@@ -141,23 +144,34 @@ class OrderBook:
         new = 0
         if not orders:
             return new
+        taken: list[Order] = []
         with self._parts.database.transaction() as connection:
-            for order in (each for told in orders for each in self._meant(connection, told)):
-                kept = rows.keep_order(connection, self._row(order))
-                if kept.kept in (rows.Kept.NEW, rows.Kept.CHANGED):
-                    new += 1
-                    self._parts.changed(connection, order, kept, asking=asking)
-        for order in orders:
-            self._parts.metrics.count("orders_kept_total", source=order.source.value)
+            for told in orders:
+                meant = self._meant(connection, told)
+                taken += [told] if meant else []
+                for order in meant:
+                    kept = rows.keep_order(connection, self._row(order))
+                    if kept.kept in (rows.Kept.NEW, rows.Kept.CHANGED):
+                        new += 1
+                        self._parts.changed(connection, order, kept, asking=asking)
+        if not taken:
+            raise NothingToCancel
+        for told in taken:
+            self._parts.metrics.count("orders_kept_total", source=told.source.value)
+        if left_aside := len(orders) - len(taken):
+            self._parts.metrics.count("orders_cancels_left_aside_total", left_aside)
+            log.warning("orders.cancels.left_aside", count=left_aside)
         return new
 
     def _meant(self, connection: Connection, told: Order) -> tuple[Order, ...]:
-        """Return what to keep of a notice: itself, or of a cancel the orders that it means."""
-        if not is_cancel(told):
+        """Return what to keep of a notice: itself, a change with what it leaves as it was, or
+        of a cancel the orders that it means."""
+        if not (is_cancel(told) or is_change(told)):
             return (told,)
         patient = told.patient
-        known = rows.orders_of_patient(connection, patient.patient_id, patient.issuer)
-        return cancelled_by(told, [order_from_json(row.document) for row in known])
+        found = rows.orders_of_patient(connection, patient.patient_id, patient.issuer)
+        known = [order_from_json(row.document) for row in found]
+        return cancelled_by(told, known) if is_cancel(told) else (completed(told, known),)
 
     def _row(self, order: Order) -> rows.NewOrder:
         from_worklist = order.source is ExpectationSource.WORKLIST
@@ -205,6 +219,12 @@ class OrderBook:
         with self._parts.database.transaction() as connection:
             for key in keys:
                 rows.note_lookup(connection, key, at=at, answered=answered)
+
+
+def _is_loose(query: OrderQuery) -> bool:
+    """Tell whether a number of the images would be a pattern in a query."""
+    patient_id = query.patient.patient_id if query.patient is not None else ""
+    return is_pattern(query.accession_number) or is_pattern(patient_id)
 
 
 def _lookup_key(source: str, query: OrderQuery) -> str:

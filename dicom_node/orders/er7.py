@@ -110,16 +110,26 @@ class Segment:
 
         The delete indication ``""`` (HL7 Section 2.5.3) counts as absent.
         """
-        node = _at(self._fields, field)
-        for number in (repetition, component, sub):
-            node = _at(node, number - 1)
-        value = self._unescaped(str(node)).strip()
-        return "" if value == '""' else str(value)
+        return self._value(field, repetition, component, sub)
+
+    def whole(self, field: int, component: int, *, repetition: int = 1) -> str:
+        """Return a component that has no subcomponents: a separator in it is text.
+
+        Otherwise as `text`.
+        """
+        return self._value(field, repetition, component)
 
     def repetitions(self, field: int) -> int:
         """Return how often a field is repeated; 1 where it is empty."""
         node = _at(self._fields, field)
         return max(1, len(node)) if isinstance(node, list) else 1
+
+    def _value(self, field: int, *numbers: int) -> str:
+        node = _at(self._fields, field)
+        for number in numbers:
+            node = _at(node, number - 1)
+        value = self._unescaped(str(node)).strip()
+        return "" if value == '""' else str(value)
 
 
 @dataclass(frozen=True, slots=True)

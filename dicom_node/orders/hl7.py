@@ -18,6 +18,7 @@ from dicom_node.orders.hl7_fields import (
     numbers_of,
     patient_of,
     scheduled_day,
+    sides_of,
 )
 from dicom_node.orders.items import clean, kept_codes, kept_texts
 from inference.ordered import procedure_expectation
@@ -38,7 +39,8 @@ _STATES = {
 
 _NOTHING_NEW = frozenset(
     {"HD", "RL", "HR", "OH", "OR", "UA", "UC", "UD", "UF", "UH", "UM", "UN", "UR", "UX", "DE",
-     "DF", "FU", "RE", "RR", "SR", "SS", "OE", "OF", "OK", "OP", "PR", "LI", "PY", "AF", "RX"}
+     "DF", "FU", "RE", "RR", "SR", "SS", "OE", "OF", "OK", "OP", "PR", "LI", "PY", "AF", "RX",
+     "CN", "MC", "NR"}
 )  # fmt: skip
 _CANCELLED_STATUS = frozenset({"CA", "DC", "RP"})
 """HL7 Table 0038, in a change of status (ORC-1 SC)."""
@@ -117,6 +119,7 @@ def _joined(one: Order, other: Order) -> Order:
         texts=() if one.regions or other.regions else one.texts or other.texts,
         laterality=Side.BOTH if len(sides) > 1 else next(iter(sides), Side.UNSAID),
         study_instance_uid=one.study_instance_uid or other.study_instance_uid,
+        ordered_on=one.ordered_on or other.ordered_on,
     )
 
 
@@ -136,11 +139,10 @@ class _Reader:
         if state is None or not _is_ours(group, self.settings):
             return
         codes = codes_of(group)
-        if state is OrderState.CHANGED and not codes:
+        cancels, changes = state is OrderState.CANCELLED, state is OrderState.CHANGED
+        if changes and not codes:
             return  # a change of something else: what was ordered stays as it is known
-        sides = (group.obr.text(15, part) for part in (4, 5, 6)) if group.obr is not None else ()
         expected = procedure_expectation(codes, (), ExpectationSource.HL7, self.regions)
-        cancels = state is OrderState.CANCELLED
         placer, filler = numbers_of(group)
         named = identities_of(group, self.settings, cancels=cancels)
         for accession, issuer, procedure_id, study_uid in named:
@@ -154,13 +156,13 @@ class _Reader:
                 source=ExpectationSource.HL7,
                 provenance=self._provenance(group),
                 regions=expected.regions if expected is not None else (),
-                laterality=side_of(codes, sides),
+                laterality=side_of(codes, sides_of(group)),
                 codes=kept_codes(codes),
                 matched_words=expected.matched_words if expected is not None else (),
                 texts=kept_texts((code.meaning for code in codes if not code.value), expected),
                 state=state,
                 study_instance_uid=study_uid,
-                ordered_on=scheduled_day(group, self.message),
+                ordered_on=scheduled_day(group, self.message, changes=changes),
                 received_at=self.received_at,
             )
 

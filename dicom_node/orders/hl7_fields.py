@@ -13,6 +13,13 @@ from inference.types import Code
 _ORDER_NUMBERS = frozenset({"ORC-2", "ORC-3", "OBR-2", "OBR-3"})
 """Where the numbers of an order are; a site may use one of them as accession number."""
 
+_SIDE_CODES = {
+    **dict.fromkeys(("L", "LT"), "left"),
+    **dict.fromkeys(("R", "RT"), "right"),
+    **dict.fromkeys(("B", "BIL"), "bilateral"),
+}
+"""HL7 Tables 0163 and 0495 and what is sent instead, as words that `inference.sides` knows."""
+
 
 @dataclass(slots=True)
 class Group:
@@ -80,12 +87,22 @@ def codes_of(group: Group) -> tuple[Code, ...]:
     places += [(ipc, 6, 1) for ipc in group.ipcs]
     for segment, number, first in places:
         for repetition in range(1, segment.repetitions(number) + 1):
-            value, meaning, scheme = (
-                segment.text(number, first + part, repetition=repetition) for part in range(3)
+            value, scheme = (
+                segment.text(number, first + part, repetition=repetition) for part in (0, 2)
             )
+            meaning = segment.whole(number, first + 1, repetition=repetition)
             if value or meaning:
                 found[Code(scheme=scheme, value=value, meaning=meaning)] = None
     return tuple(found)
+
+
+def sides_of(group: Group) -> tuple[str, ...]:
+    """Return what OBR-15 says of the side, codes as words: body site and modifiers (4 to 6),
+    each by its identifier and its text, which are subcomponents there."""
+    if group.obr is None:
+        return ()
+    told = (group.obr.text(15, part, sub) for part in (4, 5, 6) for sub in (1, 2))
+    return tuple(_SIDE_CODES.get(each.upper(), each) for each in told if each)
 
 
 def numbers_of(group: Group) -> tuple[str, str]:
@@ -157,16 +174,22 @@ def _issuer(names: Sequence[str], settings: Hl7Settings) -> str:
     return next((name for name in names if name), "")
 
 
-def scheduled_day(group: Group, message: Message) -> date | None:
-    """Return the scheduled day, else the day of the order, else that of the message."""
+def scheduled_day(group: Group, message: Message, *, changes: bool = False) -> date | None:
+    """Return the scheduled day, else the day of the order, else that of the message.
+
+    Of a change the scheduled day alone: its order has a day already, and the others are of
+    the change.
+    """
     texts: list[str] = []
     if group.tq1 is not None:
         texts.append(group.tq1.text(7))
     if group.obr is not None:
         texts += [group.obr.text(36), group.obr.text(27, 4)]
     if group.orc is not None:
-        texts += [group.orc.text(7, 4), group.orc.text(15), group.orc.text(9)]
-    texts.append(message.header.text(7))
+        texts.append(group.orc.text(7, 4))
+    if not changes:
+        texts += [group.orc.text(15), group.orc.text(9)] if group.orc is not None else []
+        texts.append(message.header.text(7))
     return next((day for day in map(day_of, texts) if day is not None), None)
 
 

@@ -40,6 +40,6 @@ class OrderSink(Protocol):
         DatabaseAway
             Nothing was kept; the sender must try again.
         NothingToCancel
-            Nothing was kept; a cancel names an order that is not known.
+            Nothing was kept: there was nothing but cancels of orders that are not known.
         """
         ...

@@ -1,7 +1,7 @@
 """Orders under which no image came: which they are, and when none is awaited any more (pure)."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -25,12 +25,14 @@ class Waiting:
 
 
 def waiting_of(patient: PatientKey, orders: Iterable[Order]) -> list[Waiting]:
-    """Return the accessions of a patient's orders, by number; `orders` have no images."""
+    """Return the accessions of a patient's orders, by number; `orders` have no images.
+
+    An order that names no issuer of its number is of the one that others name, if it is one.
+    """
     own = list(orders)
-    numbers = {Number(accession_number=o.accession_number, issuer=o.issuer) for o in own}
     found = []
-    for number in sorted(numbers, key=lambda number: (number.accession_number, number.issuer)):
-        meant = meant_by(number, patient, own)
+    for number, asked in _numbers(own):
+        meant = meant_by(asked, patient, own)
         if meant:
             issuer = next((o.patient.issuer for o in meant if o.patient.issuer), "")
             key = _key(patient.patient_id, issuer, number)
@@ -39,15 +41,21 @@ def waiting_of(patient: PatientKey, orders: Iterable[Order]) -> list[Waiting]:
 
 
 def keys_of(orders: Iterable[Order]) -> frozenset[str]:
-    """Return every key under which a check of these orders may have been kept."""
+    """Return every key under which a check of these orders may have been kept.
+
+    Of one accession, one order may name the patient's issuer and another the number's.
+    """
+    told = list(orders)
     return frozenset(
         _key(
-            order.patient.patient_id,
+            one.patient.patient_id,
             issuer,
-            Number(accession_number=order.accession_number, issuer=order.issuer),
+            Number(accession_number=one.accession_number, issuer=other.issuer),
         )
-        for order in orders
-        for issuer in ("", order.patient.issuer)
+        for one in told
+        for other in told
+        if _accession_of(one) == _accession_of(other)
+        for issuer in ("", one.patient.issuer)
     )
 
 
@@ -87,6 +95,25 @@ def first_day(settings: AccessionSettings, now: datetime) -> date:
 
 
 _LOOK_BACK_DAYS = 7
+
+
+def _numbers(orders: Sequence[Order]) -> Iterator[tuple[Number, Number]]:
+    """Yield each accession, and the number that all of its orders agree with; sorted."""
+    issuers: dict[str, set[str]] = {}
+    for order in orders:
+        issuers.setdefault(order.accession_number, set()).add(order.issuer)
+    for accession, told in sorted(issuers.items()):
+        named = sorted(told - {""})
+        if len(named) <= 1:
+            one = Number(accession_number=accession, issuer=next(iter(named), ""))
+            yield one, Number(accession_number=accession)
+        else:
+            several = (Number(accession_number=accession, issuer=issuer) for issuer in named)
+            yield from ((number, number) for number in several)
+
+
+def _accession_of(order: Order) -> tuple[str, str]:
+    return order.patient.patient_id, order.accession_number
 
 
 def _key(patient_id: str, patient_issuer: str, number: Number) -> str:

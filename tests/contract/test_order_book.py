@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
+from structlog.testing import capture_logs
 
 from audit.errors import PeerUnreachable
 from audit.metrics import NullMetrics
@@ -17,7 +18,7 @@ from dicom_node.orders.cancels import NothingToCancel
 from dicom_node.orders.er7 import read
 from dicom_node.orders.hl7 import orders_of_message
 from dicom_node.orders.inbox import Hl7Inbox, InboxParts
-from inference.orders import Order, OrderQuery, PatientKey, order_from_json
+from inference.orders import Order, OrderQuery, OrderState, PatientKey, Side, order_from_json
 from inference.regions import load_regions
 from inference.types import ExpectationSource
 from storage.orders import KeptOrder, orders_of_patient
@@ -49,8 +50,10 @@ class Ris:
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.away = clock, False
+        self.asked: list[OrderQuery] = []
 
     def orders_for(self, query: OrderQuery) -> tuple[Order, ...]:
+        self.asked.append(query)
         if self.away:
             raise PeerUnreachable("the worklist did not answer in time")
         return (_order(query.accession_number, "KNEE", received_at=self.clock.now()),)
@@ -137,6 +140,21 @@ def test_an_order_that_left_the_worklist_is_fresh_while_the_answer_is(shelf: She
     assert shelf.stale() == {"A1": True}
 
 
+@pytest.mark.parametrize("number", ["*", "A*", "A?1", "A1\\A2"])
+def test_a_number_that_a_worklist_takes_for_a_pattern_is_not_asked_for(
+    shelf: Shelf, number: str
+) -> None:
+    shelf.book.ask(
+        [
+            OrderQuery(patient=PatientKey(patient_id=number), day=NOW.date()),
+            OrderQuery(accession_number=number),
+            OrderQuery(accession_number="A2"),
+        ]
+    )
+
+    assert [query.accession_number for query in shelf.ris.asked] == ["A2"]
+
+
 def hear(shelf: Shelf, message: str, **settings: object) -> None:
     """Keep what a message says of orders."""
     chosen = Hl7Settings.model_validate(settings)
@@ -217,8 +235,58 @@ def test_a_cancel_by_a_number_that_nobody_knows_is_an_error(shelf: Shelf) -> Non
     assert states(shelf) == {("A1", "RP1"): "scheduled"}
 
 
-def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None:
-    inbox = Hl7Inbox(
+def kept_orders(shelf: Shelf) -> list[Order]:
+    with shelf.database.reading() as connection:
+        rows = orders_of_patient(connection, "P1", "HOSP")
+    assert [row.ordered_on for row in rows] == [
+        order_from_json(row.document).ordered_on for row in rows
+    ]
+    return [order_from_json(row.document) for row in rows]
+
+
+def change(procedure: str, **more: Any) -> str:
+    """Return a change of status that tells neither day nor Study Instance UID."""
+    text = order_message(
+        kind="ORM^O01", control="SC", status="IP", procedure=procedure, study_uid="", **more
+    )
+    return text.replace("^^^20260103080000", "")
+
+
+def test_what_a_change_does_not_tell_stays_as_it_was(shelf: Shelf) -> None:
+    hear(shelf, order_message(kind="ORM^O01"))
+    [placed] = kept_orders(shelf)
+    hear(shelf, change("XKNE^XR KNEE^L"))
+
+    [known] = kept_orders(shelf)
+    assert known.state is OrderState.CHANGED
+    assert (known.ordered_on, known.study_instance_uid) == (date(2026, 1, 3), "1.2.3")
+    assert (known.regions, known.laterality) == (("KNEE",), Side.LEFT)
+    assert (placed.ordered_on, placed.study_instance_uid) == (date(2026, 1, 3), "1.2.3")
+    assert shelf.told == ["A1"], "it asks for nothing new"
+
+
+def test_what_a_change_tells_takes_the_place_of_what_was_known(shelf: Shelf) -> None:
+    hear(shelf, order_message(kind="ORM^O01"))
+    hear(shelf, change("XHAN^XR HAND^L").replace("|IP||", "|IP||^^^20260104"))
+    [known] = kept_orders(shelf)
+    assert (known.ordered_on, known.study_instance_uid) == (date(2026, 1, 4), "1.2.3")
+    assert (known.regions, known.laterality) == (("HAND",), Side.UNSAID)
+
+    hear(shelf, change("XHAN^XR HAND RIGHT^L"))
+    [known] = kept_orders(shelf)
+    assert (known.ordered_on, known.laterality) == (date(2026, 1, 4), Side.RIGHT)
+
+
+def test_a_change_of_an_order_that_nobody_knows_has_no_day_but_its_own(shelf: Shelf) -> None:
+    hear(shelf, change("XKNE^XR KNEE LEFT^L"))
+
+    [known] = kept_orders(shelf)
+    assert (known.ordered_on, known.study_instance_uid) == (None, "")
+    assert known.regions == ("KNEE",)
+
+
+def inbox_of(shelf: Shelf) -> Hl7Inbox:
+    return Hl7Inbox(
         InboxParts(
             settings=Hl7Settings(),
             regions=TABLE,
@@ -229,6 +297,10 @@ def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None
         )
     )
 
+
+def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None:
+    inbox = inbox_of(shelf)
+
     unknown = inbox.take(cancel_by_number().encode(), "127.0.0.1")
     inbox.take(order_message().encode(), "127.0.0.1")
     known = inbox.take(cancel_by_number().encode(), "127.0.0.1")
@@ -236,6 +308,76 @@ def test_the_sender_of_a_cancel_that_finds_nothing_is_told(shelf: Shelf) -> None
     assert (answer_code(unknown), answer_code(known)) == ("AE", "AA")
     assert fields(unknown, "ERR")[3] == "204^Unknown key identifier^HL70357"
     assert states(shelf) == {("A1", "RP1"): "cancelled"}
+
+
+def all_states(shelf: Shelf) -> dict[tuple[str, str], str]:
+    """Return the state of each of the orders A1 by its issuer and its patient's."""
+    with shelf.database.reading() as connection:
+        rows = orders_of_patient(connection, "P1", "")
+    return {(row.issuer, row.issuer_of_patient_id): row.state for row in rows}
+
+
+NAMELESS, HOSP, OTHER = "P1^^^^MR", "P1^^^HOSP^MR", "P1^^^OTHER^MR"
+
+
+@pytest.mark.parametrize(
+    ("placed", "gone", "after"),
+    [
+        ([HOSP], NAMELESS, {("", "HOSP"): "cancelled"}),
+        ([NAMELESS], HOSP, {("", ""): "cancelled"}),
+        ([NAMELESS, HOSP], HOSP, {("", ""): "cancelled", ("", "HOSP"): "cancelled"}),
+        ([HOSP, OTHER], HOSP, {("", "HOSP"): "cancelled", ("", "OTHER"): "scheduled"}),
+        (
+            [NAMELESS, HOSP, OTHER],
+            NAMELESS,
+            {("", ""): "cancelled", ("", "HOSP"): "scheduled", ("", "OTHER"): "scheduled"},
+        ),
+        (
+            [HOSP, OTHER],
+            NAMELESS,
+            {("", ""): "cancelled", ("", "HOSP"): "scheduled", ("", "OTHER"): "scheduled"},
+        ),
+    ],
+)
+def test_a_patient_s_authority_that_one_side_does_not_name_contradicts_no_cancel(
+    shelf: Shelf, placed: list[str], gone: str, after: dict[tuple[str, str], str]
+) -> None:
+    for number, patient in enumerate(placed):
+        hear(shelf, order_message(patient=patient, message_id=f"M{number}"))
+    hear(shelf, order_message(control="CA", patient=gone, message_id="M9"))
+
+    assert all_states(shelf) == after
+
+
+@pytest.mark.parametrize(
+    ("placed", "gone", "after"),
+    [
+        (["A1^RIS"], "A1", {("RIS", "HOSP"): "cancelled"}),
+        (["A1"], "A1^RIS", {("", "HOSP"): "cancelled"}),
+        (["A1^NORTH"], "A1^RIS", {("NORTH", "HOSP"): "scheduled", ("RIS", "HOSP"): "cancelled"}),
+        (
+            ["A1^NORTH", "A1^RIS"],
+            "A1",
+            {
+                ("NORTH", "HOSP"): "scheduled",
+                ("RIS", "HOSP"): "scheduled",
+                ("", "HOSP"): "cancelled",
+            },
+        ),
+    ],
+)
+def test_an_accession_s_issuer_that_one_side_does_not_name_contradicts_no_cancel(
+    shelf: Shelf, placed: list[str], gone: str, after: dict[tuple[str, str], str]
+) -> None:
+    def numbered(accession: str, **more: Any) -> str:
+        text = order_message(accession=accession, **more)
+        return text.replace(f"PL-{accession}^RIS", "").replace(f"FI-{accession}^RIS", "")
+
+    for number, accession in enumerate(placed):
+        hear(shelf, numbered(accession, message_id=f"M{number}"))
+    hear(shelf, numbered(gone, control="CA", message_id="M9"))
+
+    assert all_states(shelf) == after
 
 
 def test_a_cancel_of_an_accession_that_nobody_knows_is_kept(shelf: Shelf) -> None:
@@ -253,3 +395,17 @@ def test_a_replaced_order_is_cancelled_and_the_new_one_stands(shelf: Shelf) -> N
     hear(shelf, old + new[new.index("ORC|") :])
 
     assert states(shelf) == {("A1", "PL-A1"): "cancelled", ("A1", "PL-2"): "scheduled"}
+
+
+@pytest.mark.parametrize("control", ["RP", "RU"])
+def test_what_replaces_an_order_that_nobody_knows_is_kept(shelf: Shelf, control: str) -> None:
+    old = cancel_by_number(control=control, number="A9")
+    new = order_message(control="RO")
+
+    with capture_logs() as logs:
+        answer = inbox_of(shelf).take((old + new[new.index("ORC|") :]).encode(), "127.0.0.1")
+
+    assert answer_code(answer) == "AA"
+    assert states(shelf) == {("A1", "RP1"): "scheduled"}
+    [left] = [each for each in logs if each["event"] == "orders.cancels.left_aside"]
+    assert {key: left[key] for key in left if key not in ("event", "log_level")} == {"count": 1}

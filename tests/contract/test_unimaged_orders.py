@@ -7,9 +7,10 @@ import pytest
 
 from audit.store import AuditFilter, query
 from dicom_node.config.accession import AccessionSettings, Unimaged
-from dicom_node.orders.waiting import is_overdue
+from dicom_node.orders.waiting import is_overdue, keys_of, waiting_of
 from inference.accessions import Standing
-from inference.orders import OrderState
+from inference.orders import OrderState, PatientKey
+from inference.types import ExpectationSource
 from storage import checks
 from storage.engine import migrate
 from storage.session import Database
@@ -99,6 +100,54 @@ def test_late_images_of_a_patient_who_never_came_end_it(bench: Bench) -> None:
     ankle = bench.image("ANKLE", AccessionNumber="B", day="20260104")
     bench.check(ankle)
     assert listed(bench) == {"B": "match"}
+
+
+def test_an_order_that_one_source_tells_with_an_issuer_and_one_without_is_one(
+    bench: Bench,
+) -> None:
+    told = order("B", "ANKLE", issuer="RIS")
+    listed_too = order("B", "ANKLE", source=ExpectationSource.WORKLIST)
+    bench.book.keep((told, listed_too))
+
+    [waiting] = waiting_of(told.patient, [listed_too, told])
+    assert (waiting.number.issuer, set(waiting.orders)) == ("RIS", {told, listed_too})
+    later(bench, days=2)
+    bench.unimaged()
+    with bench.database.reading() as connection:
+        [row] = checks.listing(connection, accession_number="B")
+    assert (row.key, row.verdict) == (waiting.key, "incomplete")
+
+
+def test_where_it_was_cancelled_it_is_not_missed(bench: Bench) -> None:
+    told = order("B", "ANKLE", issuer="RIS", state=OrderState.CANCELLED)
+    bench.book.keep((told, order("B", "ANKLE", source=ExpectationSource.WORKLIST)))
+    later(bench, days=2)
+    bench.unimaged()
+    assert listed(bench) == {}
+
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH}
+
+
+def test_orders_of_two_issuers_are_two_and_what_names_none_is_of_neither() -> None:
+    here, there = order("B", "ANKLE", issuer="HERE"), order("B", "KNEE", issuer="THERE")
+
+    found = waiting_of(here.patient, [there, order("B", "HAND"), here])
+
+    assert [(each.number.issuer, each.orders) for each in found] == [
+        ("HERE", (here,)),
+        ("THERE", (there,)),
+    ]
+
+
+def test_a_check_of_it_is_found_again_whoever_names_which_issuer() -> None:
+    told = order("B", "ANKLE", patient=PatientKey(patient_id="P1", issuer="HOSP"))
+    listed_too = order("B", "ANKLE", issuer="RIS", source=ExpectationSource.WORKLIST)
+
+    [waiting] = waiting_of(PatientKey(patient_id="P1"), [told, listed_too])
+
+    assert waiting.key in keys_of([told, listed_too])
+    assert keys_of([told]) < keys_of([told, listed_too])
 
 
 def test_an_order_for_tomorrow_is_awaited_however_long_ago_the_last_image_came() -> None:

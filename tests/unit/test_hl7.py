@@ -79,13 +79,26 @@ def test_the_order_control_decides_the_state(control: str, status: str, state: O
     assert order(order_message(control=control, status=status)).state is state
 
 
-def test_a_hold_asks_for_nothing() -> None:
-    assert orders(order_message(control="HD")) == ()
+@pytest.mark.parametrize("control", ["HD", "CN", "MC", "NR"])
+def test_a_hold_asks_for_nothing_nor_does_what_reports_or_charges(control: str) -> None:
+    assert orders(order_message(control=control)) == ()
 
 
 def test_a_change_without_a_procedure_leaves_what_was_ordered_as_it_is() -> None:
     assert orders(order_message(control="SC", status="IP", procedure="")) == ()
     assert order(order_message(control="CA", procedure="")).state is OrderState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("control", "day"), [("NW", date(2026, 1, 2)), ("XO", None), ("SC", None), ("SN", None)]
+)
+def test_the_day_of_a_change_is_the_scheduled_one_or_none(control: str, day: date | None) -> None:
+    scheduled = order_message(control=control)
+
+    assert order(scheduled).ordered_on == date(2026, 1, 3)
+    unscheduled = scheduled.replace("||^^^20260103080000", "||||20260105||||||20260106")
+    assert order(unscheduled).ordered_on == (date(2026, 1, 6) if day else None)
+    assert order(scheduled.replace("^^^20260103080000", "")).ordered_on == day
 
 
 def test_an_unknown_order_control_is_refused() -> None:
@@ -156,6 +169,17 @@ def test_orders_for_other_modalities_are_left_aside() -> None:
     assert len(orders(order_message(modality="CT"), modalities=["CT"])) == 1
 
 
+@pytest.mark.parametrize(
+    "procedure",
+    ["X^XR HAND & WRIST LEFT^L", r"X^XR HAND \T\ WRIST LEFT^L", "^^^X^XR HAND & WRIST LEFT^L"],
+)
+def test_an_ampersand_in_the_text_of_a_procedure_is_text(procedure: str) -> None:
+    found = order(order_message(procedure=procedure))
+
+    assert found.codes[0].meaning == "XR HAND & WRIST LEFT"
+    assert (found.regions, found.laterality) == (("HAND", "WRIST"), Side.LEFT)
+
+
 def test_two_parts_of_one_order_are_joined() -> None:
     knee, ankle = (
         order_message(kind="ORM^O01", procedure=f"X^XR {part} LEFT^L") for part in ("KNEE", "ANKLE")
@@ -166,6 +190,42 @@ def test_two_parts_of_one_order_are_joined() -> None:
 
     assert found.regions == ("KNEE", "ANKLE")
     assert found.laterality is Side.LEFT
+
+
+def with_obr_15(value: str, procedure: str = "XKNE^XR KNEE^L") -> str:
+    lines = order_message(procedure=procedure).split("\r")
+    at = next(n for n, line in enumerate(lines) if line.startswith("OBR|"))
+    obr = lines[at].split("|")
+    obr[15] = value
+    lines[at] = "|".join(obr)
+    return "\r".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("specimen_source", "side"),
+    [
+        ("^^^L", Side.LEFT),
+        ("^^^^R", Side.RIGHT),
+        ("^^^KNEE^L", Side.LEFT),
+        ("^^^KNEE^^rt", Side.RIGHT),
+        ("^^^^L&Left&HL70495", Side.LEFT),
+        ("^^^K1&Right knee&99RIS", Side.RIGHT),
+        ("^^^^BIL", Side.BOTH),
+        ("^^^^B&Bilateral", Side.BOTH),
+        ("^^^LT^RT", Side.BOTH),
+        ("^^^Left knee", Side.LEFT),
+        ("^^^KNEE^LAT", Side.UNSAID),
+        ("L^R^L", Side.UNSAID),
+        ("", Side.UNSAID),
+    ],
+)
+def test_the_side_is_read_from_obr_15_by_code_or_in_words(specimen_source: str, side: Side) -> None:
+    assert order(with_obr_15(specimen_source)).laterality is side
+
+
+def test_the_side_of_obr_15_and_that_of_the_procedure_count_together() -> None:
+    assert order(with_obr_15("^^^^L", "XKNE^XR KNEE LEFT^L")).laterality is Side.LEFT
+    assert order(with_obr_15("^^^^R", "XKNE^XR KNEE LEFT^L")).laterality is Side.BOTH
 
 
 def test_two_orders_of_one_accession_without_procedure_id_stay_two() -> None:

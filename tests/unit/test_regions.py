@@ -1,6 +1,7 @@
 """The table of regions: its codes, its words, and what a site may lay over it."""
 
 import json
+import time
 from importlib import resources
 
 import pytest
@@ -186,6 +187,17 @@ def test_what_hospitals_write_is_understood(table, text, regions):
 )  # fmt: skip
 def test_text_without_a_body_part_names_none(table, text):
     assert table.regions_in_text(text).regions == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["亜" * 60_000, "膝" * 60_000, "x" * 60_000], ids=["ideographs", "words", "letters"]
+)
+def test_a_long_run_without_boundaries_is_read_in_no_time(table, text):
+    began_s = time.process_time()
+
+    table.regions_in_text(text)
+
+    assert time.process_time() - began_s < 1
 
 
 def test_matched_words_are_the_table_s_and_never_the_text_s(table):

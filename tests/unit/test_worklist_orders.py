@@ -83,10 +83,19 @@ def test_an_order_is_read_from_the_procedure_down_to_the_step_and_by_code_first(
     assert reading(item).orders[0].regions == ("FOOT",)
 
 
-@pytest.mark.parametrize("value", ["", "2026", "20261301", "20260102-20260103x", "2026.1.2"])
+@pytest.mark.parametrize(
+    "value",
+    ["", "2026", "20261301", "20260230", "2026.1.2", "2026-01-02", "x20260102", "2026010²"],
+)
 def test_what_is_no_day_is_none(value: str) -> None:
-    assert day_of(value) in (None, date(2026, 1, 2))
-    assert day_of("20261301") is None
+    assert day_of(value) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["20260102", " 20260102 ", "20260102101500+0100", "20260102-20260103"]
+)
+def test_the_day_is_what_a_date_or_time_begins_with(value: str) -> None:
+    assert day_of(value) == date(2026, 1, 2)
 
 
 @pytest.mark.parametrize(
