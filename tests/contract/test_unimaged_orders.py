@@ -9,7 +9,7 @@ from audit.store import AuditFilter, query
 from dicom_node.config.accession import AccessionSettings, Unimaged
 from dicom_node.orders.waiting import is_overdue
 from inference.accessions import Standing
-from inference.orders import OrderState
+from inference.orders import OrderState, PatientKey
 from storage import checks
 from storage.engine import migrate
 from storage.session import Database
@@ -99,6 +99,42 @@ def test_late_images_of_a_patient_who_never_came_end_it(bench: Bench) -> None:
     ankle = bench.image("ANKLE", AccessionNumber="B", day="20260104")
     bench.check(ankle)
     assert listed(bench) == {"B": "match"}
+
+
+def test_another_patients_order_of_the_same_number_stays_incomplete(bench: Bench) -> None:
+    other = PatientKey(patient_id="P2")
+    bench.book.keep((order("7", "ANKLE", patient=other),))
+    later(bench, days=2)
+    bench.unimaged()
+    own = bench.image("KNEE", AccessionNumber="7", StudyDescription="XR KNEE", day="20260104")
+    with bench.database.reading() as connection:
+        before = [row.key for row in checks.listing(connection, accession_number="7")]
+    sibling = bench.image("KNEE", AccessionNumber="9", StudyDescription="XR KNEE", day="20260104")
+
+    bench.check(sibling)
+    bench.check(own)
+
+    with bench.database.reading() as connection:
+        kept = {row.key: row.verdict for row in checks.listing(connection, accession_number="7")}
+    assert [kept.get(key) for key in before] == ["incomplete"]
+
+
+def test_another_patients_order_of_the_same_number_makes_no_report_again_and_again(
+    bench: Bench,
+) -> None:
+    bench.book.keep((order("7", "KNEE", patient=PatientKey(patient_id="OLDID")),))
+    later(bench, days=2)
+    first = bench.image("KNEE", AccessionNumber="7", StudyDescription="XR KNEE", day="20260104")
+    other = bench.image("ANKLE", AccessionNumber="8", StudyDescription="XR ANKLE", day="20260104")
+    bench.check(first)
+    bench.check(other)
+    settled = bench.changes(first), bench.changes(other)
+
+    for study in (first, other, first, other):
+        bench.unimaged()
+        bench.check(study)
+
+    assert (bench.changes(first), bench.changes(other)) == settled
 
 
 def test_an_order_for_tomorrow_is_awaited_however_long_ago_the_last_image_came() -> None:
