@@ -60,15 +60,15 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
         A stored file cannot be read any more.
     """
     moved = [
-        (each.image.instance_id, each.target)
+        (each.image, each.target)
         for each in proposal_from_json(row.document).moves
         if each.target is not None
     ]
     if not moved:
         raise NotMendable("the proposal moves no image to an order")
-    if _corrected(shelf.connection, row) & {instance_id for instance_id, _ in moved}:
+    if _corrected(shelf.connection, row) & {image.sop_instance_uid for image, _ in moved}:
         raise NotMendable("an image was moved by another correction package already")
-    rows = [instance(shelf.connection, instance_id) for instance_id, _ in moved]
+    rows = [instance(shelf.connection, image.instance_id) for image, _ in moved]
     moves = []
     for filed, (_, target) in zip(rows, moved, strict=True):
         source = _source(shelf, filed)
@@ -81,11 +81,12 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
     )
 
 
-def _corrected(connection: Connection, row: ProposalRow) -> set[int]:
-    """Return the images of the patient that packages of other proposals moved."""
+def _corrected(connection: Connection, row: ProposalRow) -> set[str]:
+    """Return the images of the patient that packages of other proposals moved, by SOP
+    Instance UID: one that came again in other bytes is the same image."""
     others = corrected_by_others(connection, patient_id=row.patient_fk, proposal_id=row.id)
     return {
-        move.image.instance_id
+        move.image.sop_instance_uid
         for document in others
         for move in proposal_from_json(document).moves
         if move.target is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 
 from audit.clock import SystemClock
 from audit.entries import Node as AuditNode
@@ -478,6 +479,18 @@ def test_an_image_that_a_package_moved_is_not_moved_by_another(place: Place) -> 
 
     assert place.job_state(second) is None
     assert not place.mender.mend(first, "anna").fresh
+
+
+def test_an_image_that_came_again_in_other_bytes_is_not_moved_twice(place: Place) -> None:
+    same = {"SOPInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    first = place.propose((place.receive(AccessionNumber="A", **same), "B"), kind=ProposalKind.MOVE)
+    place.accept(first)
+    place.mender.mend(first, "anna")
+    again = place.receive(AccessionNumber="A", ImageComments="sent again", **same)
+    second = place.propose((again, "B"), kind=ProposalKind.MOVE)
+
+    with pytest.raises(NotMendable, match="already"):
+        place.mender.preview(second)
 
 
 def test_a_preview_is_refused_where_the_package_would_go_nowhere(place: Place) -> None:

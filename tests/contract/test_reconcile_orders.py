@@ -1,5 +1,7 @@
 """A patient's accessions are judged together, on both databases, from stored files."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
+from sqlalchemy import update
 
 from audit.errors import DatabaseAway
 from audit.store import AuditFilter, query
@@ -18,6 +21,7 @@ from inference.orders import OrderState, PatientKey
 from inference.types import ExpectationSource
 from storage import jobs, proposals
 from storage.engine import migrate
+from storage.order_models import Proposal
 from storage.session import Database
 from storage.states import IllegalTransition, JobKind, ProposalState
 from tests.reconciling import NOW, Bench, order, standings
@@ -298,6 +302,41 @@ def test_a_move_that_was_decided_is_not_proposed_again_when_another_image_comes(
     [[decided]] = moved_images([first])
     [[fresh]] = moved_images(bench.open_proposals())
     assert fresh != decided, "only the image that came is proposed"
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_decided_move_is_not_proposed_again_when_its_image_comes_in_other_bytes(
+    bench: Bench, accepted: bool
+) -> None:
+    bench.book.keep((order("A", "KNEE"), order("B", "ANKLE")))
+    image = {"study": generate_uid(), "uid": generate_uid(), "AccessionNumber": "A"}
+    knee = bench.image("ANKLE", **image)
+    bench.check(knee)
+    [first] = bench.open_proposals()
+    (bench.decide.accept if accepted else bench.decide.reject)(first.id, actor="anna")
+
+    bench.image("ANKLE", **image)
+    bench.check(knee)
+
+    assert bench.open_proposals() == []
+
+
+def test_a_move_that_was_rejected_by_the_row_of_its_image_stays_rejected(bench: Bench) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [first] = bench.open_proposals()
+    bench.decide.reject(first.id, actor="anna")
+    [move] = first.document["moves"]
+    former = [str(move["image"]["instance_id"]), "A", "KNEE", "->", "B", "ANKLE"]
+    keys = [hashlib.sha256(json.dumps(former).encode()).hexdigest()]
+    with bench.database.transaction() as connection:
+        connection.execute(
+            update(Proposal).values(document={**first.document, "move_keys": keys}, key="former")
+        )
+
+    bench.check(knee)
+
+    assert bench.open_proposals() == []
 
 
 def test_images_of_an_accepted_swap_stay_out_of_what_is_proposed_for_the_next(
