@@ -169,6 +169,11 @@ def _described(text: str) -> DataElement:
     return element("StudyDescription", text[:_LONGEST_DESCRIPTION])
 
 
+def fits_short(identifier: str) -> bool:
+    """Whether an identifier fits the VR SH as one value; a cut one would be another's."""
+    return len(identifier) <= _LONGEST_ID and "\\" not in identifier
+
+
 def _short(identifier: str) -> str:
-    """Return an identifier that fits its VR, SH; a cut one would be another's."""
-    return identifier if len(identifier) <= _LONGEST_ID else ""
+    """Return an identifier that fits its VR, SH."""
+    return identifier if fits_short(identifier) else ""
