@@ -154,7 +154,7 @@ def _study(
     theirs = text_of(header, "StudyInstanceUID")
     if known and known != theirs:
         return known, {}
-    return theirs, {k: text_of(header, k) for k in FROM_THE_STUDY if text_of(header, k)}
+    return theirs, {keyword: text_of(header, keyword) for keyword in FROM_THE_STUDY}
 
 
 def _order(connection: Connection, ref: AccessionRef, patient: tuple[str, str]) -> Order | None:

@@ -30,8 +30,17 @@ OF_THE_OLD_ORDER = (
     "OrderPlacerIdentifierSequence",
     "OrderFillerIdentifierSequence",
     "ImagingServiceRequestComments",
+    "ReferringPhysicianIdentificationSequence",
+    "RequestingPhysician",
+    "RequestingPhysicianIdentificationSequence",
+    "RequestingService",
+    "RequestingServiceCodeSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "StudyComments",
 )
-"""They speak of the order under which the image was filed, so a copy has none of them."""
+"""They speak of the order under which the image was filed, or of its doctors and its ward, so
+a copy has none of them."""
 
 FROM_THE_STUDY = (
     "StudyID",
@@ -40,7 +49,8 @@ FROM_THE_STUDY = (
     "StudyDescription",
     "ReferringPhysicianName",
 )
-"""Taken from an image that is in the target study already, where there is one."""
+"""Taken from an image that is in the target study already, where there is one, as it has them:
+empty ones, too."""
 
 _LONGEST_DESCRIPTION = 64
 _LONGEST_ID = 16
@@ -76,6 +86,9 @@ class TargetOrder:
             said.append("the order's Study Instance UID is not known here: a new one is derived")
         if not (self.study.get("StudyDescription") or self.description):
             said.append("the order's description is not known here: Study Description is removed")
+        referred = text_of(header, "ReferringPhysicianName")
+        if referred and not self.study.get("ReferringPhysicianName"):
+            said.append("who referred is not known here: Referring Physician's Name is emptied")
         if self.stale:
             said.append("the order has not been confirmed lately by its source")
         body_part = text_of(header, "BodyPartExamined")
@@ -108,6 +121,8 @@ def order_elements(
             wanted[keyword] = element(keyword, order.study[keyword])
     if "StudyID" not in order.study:
         wanted["StudyID"] = element("StudyID", _short(order.requested_procedure_id))
+    if "ReferringPhysicianName" not in order.study:
+        wanted["ReferringPhysicianName"] = element("ReferringPhysicianName", "")
     if not order.study.get("StudyDescription"):
         wanted["StudyDescription"] = _described(order.description) if order.description else None
     if order.codes:

@@ -219,6 +219,40 @@ _DOCTORS = {
 }
 
 
+def test_doctors_and_ward_of_the_old_order_are_not_in_the_copy(tmp_path: Path) -> None:
+    person = Dataset()
+    person.InstitutionName = "Old practice"
+    sequences = {
+        "ReferringPhysicianIdentificationSequence": [person],
+        "RequestingPhysicianIdentificationSequence": [person],
+        "PhysiciansOfRecordIdentificationSequence": [person],
+    }
+    image = source(tmp_path, **_DOCTORS, **sequences)
+    plan = planned(Move(source=image, order=order()))
+
+    [copy], _ = built(plan)
+
+    assert copy.ReferringPhysicianName == ""
+    assert not [k for k in (*_DOCTORS, *sequences) if k in copy and copy[k].value]
+    assert any("Referring Physician" in remark for remark in plan.copies[0].remarks)
+    [kept] = copy.OriginalAttributesSequence[-1].ModifiedAttributesSequence
+    assert {*_DOCTORS, *sequences} <= {each.keyword for each in kept}
+
+
+@pytest.mark.parametrize("referring", ["New^Doctor", ""])
+def test_who_referred_is_taken_from_the_target_study_even_where_it_says_nobody(
+    tmp_path: Path, referring: str
+) -> None:
+    image = source(tmp_path, **_DOCTORS)
+    there = {"StudyDate": "20260102", "StudyID": "", "ReferringPhysicianName": referring}
+    known = order(study_instance_uid="1.2.3", study=there)
+
+    [copy], _ = built(planned(Move(source=image, order=known)))
+
+    assert copy.ReferringPhysicianName == referring
+    assert copy.StudyID in ("", None)
+
+
 def test_signatures_do_not_outlive_the_change(tmp_path: Path) -> None:
     image = source(tmp_path, DigitalSignaturesSequence=[], MACParametersSequence=[])
 
