@@ -37,10 +37,10 @@ from inference.orders import Order, OrderState, PatientKey, Side, order_to_json
 from inference.regions import load_regions
 from inference.types import Code, ExpectationSource
 from storage import jobs, proposals
-from storage.corrections import correction_deliveries
+from storage.corrections import correction_deliveries, filed_under
 from storage.engine import migrate
 from storage.files import FileStore
-from storage.index import file_instance, known_paths, new_instance_from_header, study
+from storage.index import file_instance, instance, known_paths, new_instance_from_header, study
 from storage.orders import NewOrder, keep_order
 from storage.session import Database
 from storage.states import JobState, ProposalState
@@ -50,6 +50,7 @@ from tests.nodes import dimse_pacs
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 REGIONS = load_regions()
+XRANKL = (Code(scheme="99LOC", value="XRANKL", meaning="XR ANKLE LEFT"),)
 ANSWERS = Callable[[OutgoingObject], tuple[Outcome, str]]
 
 
@@ -110,8 +111,6 @@ class Place:
 
     def propose(self, *moves: tuple[int, str], kind: ProposalKind = ProposalKind.SWAP) -> int:
         """Keep a proposal that moves instances to accessions; an empty one is nowhere."""
-        from storage.index import instance
-
         with self.database.transaction() as connection:
             rows = [instance(connection, row) for row, _ in moves]
             document = proposal_to_json(
@@ -161,7 +160,7 @@ class Place:
                 now=NOON,
             )
 
-    def order(self, number: str, **changes: Any) -> None:
+    def order(self, number: str, *, stale_after: datetime | None = None, **changes: Any) -> None:
         """Keep an order that the RIS told of."""
         told: dict[str, Any] = {
             "accession_number": number,
@@ -190,7 +189,7 @@ class Place:
                     content_sha256="0" * 64,
                     document=order_to_json(order),
                     received_at=NOON,
-                    stale_after=None,
+                    stale_after=stale_after,
                 ),
             )
 
@@ -439,8 +438,6 @@ def test_a_file_that_has_changed_on_disk_is_not_copied(place: Place) -> None:
     image = place.receive(AccessionNumber="A")
     stranger = place.receive(AccessionNumber="A")
     proposal = place.propose((image, "B"))
-    from storage.index import instance
-
     with place.database.reading() as connection:
         paths = [place.files.absolute(instance(connection, i).path) for i in (image, stranger)]
     shutil.copyfile(paths[1], paths[0])
@@ -491,6 +488,41 @@ def test_an_image_that_came_again_in_other_bytes_is_not_moved_twice(place: Place
 
     with pytest.raises(NotMendable, match="already"):
         place.mender.preview(second)
+
+
+KNEE = {"requested_procedure_id": "RP-K", "regions": ("KNEE",), "codes": ()}
+ANKLE = {"requested_procedure_id": "RP-A", "regions": ("ANKLE",), "codes": ()}
+
+
+def changed(place: Place, proposal: int) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return what the first copy of a package would have, by attribute, and its remarks."""
+    copy = place.mender.preview(proposal).objects[0]
+    return {each.attribute[12:]: each.after for each in copy.changes}, copy.remarks
+
+
+def test_an_issuer_that_images_do_not_name_hides_no_study(place: Place) -> None:
+    place.receive(AccessionNumber="B", StudyID="S9", StudyDescription="XR ANKLE 2V")
+    with place.database.reading() as connection:
+        patient = _patient_of(connection, 1)
+        found = [
+            filed_under(connection, patient_id=patient, accession_number="B", issuer=issuer)
+            for issuer in ("RIS", "")
+        ]
+    assert found == [1, 1]
+
+
+def test_of_images_of_several_issuers_the_very_one_counts_or_none(place: Place) -> None:
+    for name in ("NORTH", "SOUTH"):
+        issuer = Dataset()
+        issuer.LocalNamespaceEntityID = name
+        place.receive(AccessionNumber="B", IssuerOfAccessionNumberSequence=[issuer])
+    with place.database.reading() as connection:
+        patient = _patient_of(connection, 1)
+        found = [
+            filed_under(connection, patient_id=patient, accession_number="B", issuer=issuer)
+            for issuer in ("SOUTH", "EAST", "")
+        ]
+    assert found == [2, None, None]
 
 
 def test_a_preview_is_refused_where_the_package_would_go_nowhere(place: Place) -> None:
