@@ -1,5 +1,6 @@
 """A patient's accessions are judged together, on both databases, from stored files."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 from sqlalchemy import update
 
-from audit.errors import DatabaseAway
+from audit.errors import DatabaseAway, Transient
 from audit.store import AuditFilter, query
 from dicom_node.correction.port import NotMendable
 from dicom_node.orders.decide import NobodyDecided
+from dicom_node.pipeline import patient_images
 from inference.accessions import Standing
 from inference.orders import OrderState, PatientKey
 from inference.types import ExpectationSource
@@ -337,6 +339,33 @@ def test_a_move_that_was_rejected_by_the_row_of_its_image_stays_rejected(bench: 
     bench.check(knee)
 
     assert bench.open_proposals() == []
+
+
+def test_a_header_that_cannot_be_read_just_now_is_not_taken_for_an_empty_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+
+    def fails(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(patient_images, "received_file", fails)
+        with pytest.raises(Transient):
+            bench.check(knee)
+
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH}
+
+
+def test_a_file_that_is_away_is_read_once_it_is_back(bench: Bench) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    [path] = bench.files.absolute("instances").glob("*.dcm")
+    away = path.rename(bench.folder / "away.dcm")
+    assert standings(bench.check(knee)) == {"A": Standing.NOT_DECLARED}
+
+    away.rename(path)
+
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH}
 
 
 def test_images_of_an_accepted_swap_stay_out_of_what_is_proposed_for_the_next(
