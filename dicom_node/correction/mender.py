@@ -118,7 +118,12 @@ class PackageMender:
 
     def _shelf(self, connection: Connection) -> Shelf:
         parts = self._parts
-        return Shelf(connection=connection, files=parts.files, regions=parts.regions)
+        return Shelf(
+            connection=connection,
+            files=parts.files,
+            regions=parts.regions,
+            now=parts.clock.now(),
+        )
 
     def _plan(self, row: ProposalRow, gathered: Gathered, actor: str) -> CorrectionPlan:
         """Plan at the moment of the decision, so that a repeated step plans the same."""

@@ -54,6 +54,7 @@ empty ones, too."""
 
 _LONGEST_DESCRIPTION = 64
 _LONGEST_ID = 16
+"""Characters of an SH value (PS3.5 Section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,9 @@ class TargetOrder:
     study: Mapping[str, str] = field(default_factory=dict)
     """Values of `FROM_THE_STUDY` in the target study; empty when it holds no image yet."""
 
+    undecided: bool = False
+    """Several procedures of the order may be meant; what they do not share is left out."""
+
     stale: bool = False
 
     def remarks(self, header: Dataset, *, study_is_new: bool) -> tuple[str, ...]:
@@ -91,6 +95,11 @@ class TargetOrder:
             said.append("who referred is not known here: Referring Physician's Name is emptied")
         if self.stale:
             said.append("the order has not been confirmed lately by its source")
+        if self.undecided:
+            said.append(
+                "the order has several procedures, and which of them the image is for is not "
+                "known: procedure id, code and description are left out where they differ"
+            )
         body_part = text_of(header, "BodyPartExamined")
         if body_part and self.regions and body_part not in self.regions:
             said.append(f"Body Part Examined stays {body_part}, as the operator left it")

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -498,6 +498,54 @@ def changed(place: Place, proposal: int) -> tuple[dict[str, str], tuple[str, ...
     """Return what the first copy of a package would have, by attribute, and its remarks."""
     copy = place.mender.preview(proposal).objects[0]
     return {each.attribute[12:]: each.after for each in copy.changes}, copy.remarks
+
+
+@pytest.mark.parametrize("first", [KNEE, ANKLE])
+def test_of_two_procedures_an_image_is_for_the_one_that_it_shows(
+    place: Place, first: dict[str, Any]
+) -> None:
+    for procedure in (first, KNEE, ANKLE):
+        place.order("B", **procedure)
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    after, _ = changed(place, proposal)
+
+    assert (after["Study Description"], after["Study ID"]) == ("Ankle", "RP-A")
+
+
+def test_of_two_procedures_that_it_may_be_for_neither_is_written(place: Place) -> None:
+    place.order("B", **ANKLE)
+    place.order("B", **{**ANKLE, "requested_procedure_id": "RP-B", "codes": XRANKL})
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    after, remarks = changed(place, proposal)
+
+    request = after["Request Attributes Sequence"]
+    assert "RP-" not in request + after["Study ID"]
+    assert "XRANKL" not in request
+    assert any("several procedures" in remark for remark in remarks)
+
+
+def test_an_order_of_which_one_procedure_was_cancelled_takes_an_image(place: Place) -> None:
+    place.order("B", **ANKLE)
+    place.order("B", **KNEE, state=OrderState.CANCELLED)
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    after, _ = changed(place, proposal)
+
+    assert after["Study ID"] == "RP-A"
+
+
+@pytest.mark.parametrize(("days", "stale"), [(-1, True), (1, False)])
+def test_a_person_is_told_where_an_order_was_not_confirmed_lately(
+    place: Place, days: int, stale: bool
+) -> None:
+    place.order("B", stale_after=SystemClock().now() + timedelta(days=days))
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    _, remarks = changed(place, proposal)
+
+    assert any("not been confirmed" in remark for remark in remarks) is stale
 
 
 def test_an_issuer_that_images_do_not_name_hides_no_study(place: Place) -> None:
