@@ -341,6 +341,38 @@ def test_a_move_that_was_rejected_by_the_row_of_its_image_stays_rejected(bench: 
     assert bench.open_proposals() == []
 
 
+def test_a_study_that_comes_later_is_told_of_the_proposal_it_has_to_do_with(
+    bench: Bench,
+) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [row] = bench.open_proposals()
+
+    ankle = bench.image("ANKLE", AccessionNumber="B")
+
+    assert [each.id for each in bench.check(ankle).proposals] == [row.id]
+    settled = bench.changes(knee), bench.changes(ankle)
+    bench.check(knee)
+    bench.check(ankle)
+    assert (bench.changes(knee), bench.changes(ankle)) == settled, "nothing changes any more"
+
+
+def test_a_study_that_was_reported_before_is_opened_when_a_proposal_speaks_of_it(
+    bench: Bench,
+) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [row] = bench.open_proposals()
+    ankle = bench.image("ANKLE", AccessionNumber="B")
+    before = bench.changes(ankle)
+
+    bench.check(knee)
+
+    assert bench.changes(ankle) == before + 1
+    with bench.database.reading() as connection:
+        assert proposals.studies_of(connection, row.id) == [knee, ankle]
+
+
 def test_a_header_that_cannot_be_read_just_now_is_not_taken_for_an_empty_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
