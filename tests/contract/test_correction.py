@@ -18,8 +18,10 @@ from audit.pseudonym import open_key
 from audit.records import Writer
 from audit.store import AuditFilter, query, verify
 from dicom_node.config.load import validate
+from dicom_node.correction import build as building
 from dicom_node.correction.mender import MenderParts, PackageMender
 from dicom_node.correction.port import NotAccepted, NotMendable
+from dicom_node.correction.selfcheck import UnfitCorrection
 from dicom_node.correction.send import Correct, CorrectParts
 from dicom_node.delivery.outcome import Outcome, OutgoingObject, SendStatus
 from dicom_node.pipeline.deliver import NotStored, Refused
@@ -571,6 +573,33 @@ def test_of_images_of_several_issuers_the_very_one_counts_or_none(place: Place) 
             for issuer in ("SOUTH", "EAST", "")
         ]
     assert found == [2, None, None]
+
+
+def test_a_file_that_is_gone_refuses_the_package(place: Place) -> None:
+    image = place.receive(AccessionNumber="A")
+    proposal = place.propose((image, "B"), kind=ProposalKind.MOVE)
+    with place.database.reading() as connection:
+        place.files.absolute(instance(connection, image).path).unlink()
+
+    with pytest.raises(NotMendable, match="file"):
+        place.mender.preview(proposal)
+    place.accept(proposal)
+    with pytest.raises(NotMendable, match="file"):
+        place.mender.mend(proposal, "anna")
+
+
+def test_an_object_that_breaks_a_rule_refuses_the_package(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    def broken(*_: object) -> None:
+        raise UnfitCorrection(["UIDs are well formed"])
+
+    monkeypatch.setattr(building, "check_uids", broken)
+
+    with pytest.raises(NotMendable, match="UIDs are well formed"):
+        place.mender.preview(proposal)
 
 
 def test_a_preview_is_refused_where_the_package_would_go_nowhere(place: Place) -> None:
