@@ -100,7 +100,7 @@ class HeaderReader:
         self._remembered = lru_cache(_REMEMBERED)(self._read)
 
     def of(self, path: str) -> HeaderFacts:
-        """Return the facts of a stored image; none where it is gone, or was never readable.
+        """Return the facts of a stored image; none where it is gone, or cannot be parsed.
 
         Raises
         ------
@@ -109,16 +109,13 @@ class HeaderReader:
         """
         try:
             return self._remembered(path)
-        except FileNotFoundError:
+        except (NodeError, FileNotFoundError):
             return HeaderFacts()
         except OSError as error:
             raise UnreadNow("a stored image cannot be read just now") from error
 
     def _read(self, path: str) -> HeaderFacts:
-        try:
-            header = received_file(self._files.absolute(path)).header
-        except NodeError:
-            return HeaderFacts()
+        header = received_file(self._files.absolute(path)).header
         said = (expectation(header, self._regions, SOURCES_OF[name]) for name in self._sources)
         requests = [header, *items(header, "RequestAttributesSequence")]
         texts = [text(request, "RequestedProcedureDescription") for request in requests]
