@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy import insert as plain_insert
 
 from storage.models import Accession, Instance, Study
@@ -192,20 +192,23 @@ def filed_under(
     """Return an instance of a patient that is filed under an accession, the oldest; None
     where there is none.
 
+    One of the very issuer comes before others. An issuer that one side does not name
+    contradicts nothing; but where images of several issuers remain, none is meant.
+
     Parameters
     ----------
     patient_id : int
         Row of the patient.
     """
-    return connection.execute(
-        select(Instance.id)
+    rows = connection.execute(
+        select(Accession.issuer, func.min(Instance.id))
         .join(Study, Study.id == Instance.study_fk)
         .join(Accession, Accession.id == Instance.accession_fk)
-        .where(
-            Study.patient_fk == patient_id,
-            Accession.accession_number == accession_number,
-            Accession.issuer == issuer,
-        )
-        .order_by(Instance.id)
-        .limit(1)
-    ).scalar_one_or_none()
+        .where(Study.patient_fk == patient_id, Accession.accession_number == accession_number)
+        .group_by(Accession.issuer)
+    )
+    oldest = {row[0]: int(row[1]) for row in rows}
+    if issuer in oldest:
+        return oldest[issuer]
+    agreeing = [found for each, found in oldest.items() if not (each and issuer)]
+    return agreeing[0] if len(agreeing) == 1 else None

@@ -266,6 +266,7 @@ class Job(Base):
     key: Mapped[str] = mapped_column(String(160), primary_key=True)
     """``analyse:<instance id>``, ``report:<study id>:<revision>``,
     ``deliver:<report id>:<destination>``, ``reconcile:<study id>:<order id>:<version>``,
+    ``reconcile:<study id>:order:<order id>:<changes>``,
     ``correct:<proposal id>:<destination>``, ``notify:<proposal id>:<state>:<channel>``."""
 
     kind: Mapped[str] = mapped_column(String(16))

@@ -69,8 +69,8 @@ def propose(
 ) -> tuple[int, Proposed]:
     """Make a proposal, once; one that was superseded opens again.
 
-    An open one takes the new document (margins move when images come); a decided one
-    keeps what the person saw.
+    An open one takes the new document (margins move when images come), and `join` the studies
+    that it has come to speak of; a decided one keeps what the person saw.
 
     Returns
     -------
@@ -110,6 +110,19 @@ def propose(
             .values(document=document, updated_at=now)
         )
     return known.id, Proposed.KNOWN
+
+
+def join(connection: Connection, proposal_id: int, study_ids: Collection[int]) -> list[int]:
+    """Have an open proposal speak of these studies, too; return those that are new to it."""
+    if get(connection, proposal_id).state is not ProposalState.OPEN:
+        return []
+    pairs = [{"proposal_fk": proposal_id, "study_fk": each} for each in sorted(set(study_ids))]
+    statement = (
+        insert(connection, ProposalStudy)
+        .values(pairs)
+        .on_conflict_do_nothing(index_elements=["proposal_fk", "study_fk"])
+    )
+    return sorted(connection.scalars(statement.returning(ProposalStudy.study_fk)))
 
 
 def supersede(

@@ -1,5 +1,6 @@
 """Building the use cases about a patient's accessions on one database, with a RIS at hand."""
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,16 +184,21 @@ class Bench:
         self.decide = Decide(notify)
         self.correct = Decide(replace(notify, on_accept=AcceptAction.CORRECT, mender=self.mender))
 
-    def image(self, shown: str, *, study: str = "", day: str = "20260102", **tags: Any) -> int:
-        """File an image in which the network saw `shown`; return its study's row."""
+    def image(
+        self, shown: str, *, study: str = "", uid: str = "", day: str = "20260102", **tags: Any
+    ) -> int:
+        """File an image in which the network saw `shown`; return its study's row.
+
+        Images of one `uid` are one image in other bytes each.
+        """
         ds = chest_radiograph(
             StudyInstanceUID=study or generate_uid(),
             SeriesInstanceUID=generate_uid(),
-            SOPInstanceUID=generate_uid(),
+            SOPInstanceUID=uid or generate_uid(),
             **{"PatientID": "P1", "StudyDescription": "", "StudyDate": day, **tags},
         )
         ds.SeriesDescription = ds.BodyPartExamined = ""
-        path = f"instances/{ds.SOPInstanceUID}.dcm"
+        path = f"instances/{generate_uid()}.dcm"
         full = self.files.absolute(path)
         full.parent.mkdir(parents=True, exist_ok=True)
         dcmwrite(full, ds, enforce_file_format=True)
@@ -207,7 +213,7 @@ class Bench:
                 sop_class_uid=ds.SOPClassUID,
                 sop_instance_uid=ds.SOPInstanceUID,
                 transfer_syntax_uid=ds.file_meta.TransferSyntaxUID,
-                content_sha256=ds.SOPInstanceUID.rjust(64)[-64:],
+                content_sha256=hashlib.sha256(path.encode()).hexdigest(),
                 size_bytes=1,
                 path=path,
                 calling_ae_title="CR1",

@@ -4,13 +4,12 @@ import argparse
 import getpass
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from audit.errors import Rejected
 from dicom_node.bootstrap_beside import open_decide
 from dicom_node.bootstrap_data import open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines, print_table
 from dicom_node.config.load import load
 from dicom_node.orders.decide import Decide
 from dicom_node.orders.views import SIDES, accession_view, proposal_view
@@ -118,7 +117,7 @@ def run_show(arguments: argparse.Namespace) -> int:
             f"{move['probability']:.3f}",
             f"{move['margin']:.1f}",
         )
-    Console().print(table)
+    print_table(table)
     print(f"made {view['created_at']}")
     if row.decided_at is not None:
         print(f"{row.state.value} {view['decided_at']} by {row.decided_by}")
@@ -174,7 +173,7 @@ def run_unmapped(arguments: argparse.Namespace) -> int:
     table = Table("count", "where", "text", box=None)
     for each in seen:
         table.add_row(str(each.count), each.attribute, each.text)
-    Console().print(table)
+    print_table(table)
     print("Add the words to a file of your own and name it in inference.region_map_file.")
     return 0
 
@@ -220,7 +219,7 @@ def _print_checks(judged: Sequence[CheckRow], *, everything: bool) -> None:
             (view["ordered_by"] or "").replace("_", " "),
             view["sentence"],
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _print_proposals(offered: Sequence[ProposalRow]) -> None:
@@ -232,7 +231,7 @@ def _print_proposals(offered: Sequence[ProposalRow]) -> None:
         table.add_row(
             str(row.id), row.kind.replace("_", " "), row.state.value, proposal_view(row)["sentence"]
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _failed(reason: str) -> int:

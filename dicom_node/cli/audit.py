@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from audit import chain
@@ -17,7 +16,13 @@ from audit.entries import RecordKind
 from audit.pseudonym import Pseudonyms
 from audit.store import AuditFilter, AuditRow, append, get, query, verify
 from dicom_node.bootstrap_data import audit_writer, open_pseudonyms, open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, positive, print_json_lines
+from dicom_node.cli.parsing import (
+    add_config_flag,
+    add_json_flag,
+    positive,
+    print_json_lines,
+    print_table,
+)
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from storage.session import Database
@@ -187,7 +192,7 @@ def _print_table(rows: list[AuditRow], *, with_kind: bool) -> None:
             str(row.body.get("outcome", "")),
             _verdict(row.body),
         )
-    Console().print(table)
+    print_table(table)
 
 
 def _verdict(body: Mapping[str, Any]) -> str:

@@ -14,7 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from audit.errors import InvalidConfiguration
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, count, positive, print_json_lines
+from dicom_node.cli.parsing import (
+    add_config_flag,
+    add_json_flag,
+    count,
+    positive,
+    print_json_lines,
+    print_table,
+)
 from dicom_node.cli.reports import add_data_arguments, asked_images, needs_extra
 from dicom_node.config.load import load
 from inference.registry import LoadedModel, Registry, load_model
@@ -143,7 +150,8 @@ def _show(found: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         print_json_lines(rows)
         return
     for row in rows:
-        Console().print(_table(row), "")
+        print_table(_table(row))
+        print()
     wrote = ["pictures"] if rows else []
     wrote += ["explain.html"] if arguments.html else []
     print(f"in {arguments.out}: {', '.join([*wrote, 'explain.json'])}")

@@ -4,12 +4,11 @@ import argparse
 import getpass
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from dicom_node.bootstrap_beside import open_work
 from dicom_node.bootstrap_data import open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines, print_table
 from dicom_node.config.load import load
 from storage import jobs
 from storage.states import JobKind, JobState
@@ -54,7 +53,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         reason = f"{row.error_code}: {row.error}" if row.error_code else ""
         due = row.due_at.isoformat(timespec="seconds") if row.state is JobState.QUEUED else ""
         table.add_row(row.key, row.state.value, str(row.attempt), due, reason)
-    Console().print(table)
+    print_table(table)
     return 0
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from audit.clock import SystemClock
 from audit.errors import InvalidConfiguration, Rejected
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines, print_table
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from inference.importing import fetch
@@ -125,7 +125,7 @@ def run_list(arguments: argparse.Namespace) -> int:
             manifest.weights_sha256[:12],
             manifest.licence.split("\n")[0][:60],
         )
-    Console().print(table)
+    print_table(table)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the command modules share: arguments that many have, and output as JSON."""
+"""What the command modules share: arguments that many have, and output as JSON or a table."""
 
 import argparse
 import json
@@ -6,6 +6,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 
 def count(text: str) -> int:
@@ -50,3 +53,9 @@ def print_json_lines(documents: Iterable[dict[str, Any]]) -> None:
     for document in documents:
         json.dump(document, sys.stdout, ensure_ascii=False, sort_keys=True, default=str)
         sys.stdout.write("\n")
+
+
+def print_table(table: Table) -> None:
+    """Print a table whose words are what they are: brackets and colons in the text of a
+    stranger are neither markup nor emoji."""
+    Console(markup=False, emoji=False).print(table)

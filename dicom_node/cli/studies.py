@@ -3,11 +3,10 @@
 import argparse
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from dicom_node.bootstrap_data import open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines, print_table
 from dicom_node.config.load import load
 from storage.listing import StudyListing, study_listing
 
@@ -40,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{row.delivered}/{row.deliveries}" if row.report else "",
             _result(row),
         )
-    Console().print(table)
+    print_table(table)
     return 0
 
 

@@ -26,6 +26,10 @@ CORRECT = "CORRECT"
 """Reason for the Attribute Modification (PS3.3 Section C.12.1.1.9)."""
 
 _UTF8 = "ISO_IR 192"
+_ASCII_ONLY = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
+"""First values of Specific Character Set that hold nothing but the default repertoire (PS3.5
+Section 6.1.2.1), though pydicom writes Latin-1 under them."""
+
 SIGNATURES = ("MACParametersSequence", "DigitalSignaturesSequence")
 """A changed object is not what was signed (PS3.3 Section C.12.1.1.3), and a signature alone
 says nothing: they are dropped. The second lies behind the pixels, outside any header."""
@@ -113,20 +117,33 @@ def _file_meta(copy: CopyPlan, sop_class_uid: str) -> FileMetaDataset:
 
 def _fit_character_set(ds: Dataset, copy: CopyPlan) -> None:
     """Turn the image's texts to UTF-8 where its character set cannot hold the order's."""
-    told = "".join(
+    if not holds(text_of(ds, "SpecificCharacterSet"), told_by(copy)):
+        ds.decode()
+        ds.add(element("SpecificCharacterSet", _UTF8))
+
+
+def told_by(copy: CopyPlan) -> str:
+    """Return all text that the order puts into the copy."""
+    return "".join(
         str(item.value)
         for change in copy.changes
         if change.after is not None
         for item in _texts(change.after)
     )
-    declared = text_of(ds, "SpecificCharacterSet")
-    if told.isascii() or declared == _UTF8:
-        return
+
+
+def holds(declared: str, text: str) -> bool:
+    """Whether a Specific Character Set can hold `text`, by its first value."""
+    first = declared.split("\\", maxsplit=1)[0].strip()
+    if text.isascii() or declared == _UTF8:
+        return True
+    if first in _ASCII_ONLY:
+        return False
     try:
-        told.encode(convert_encodings(declared.split("\\"))[0])
+        text.encode(convert_encodings(first)[0])
     except (UnicodeEncodeError, LookupError):
-        ds.decode()
-        ds.add(element("SpecificCharacterSet", _UTF8))
+        return False
+    return True
 
 
 def _texts(item: DataElement) -> list[DataElement]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
 
 from pydicom import Dataset
 from sqlalchemy import Connection
@@ -12,13 +14,16 @@ from dicom_node.correction.port import NotMendable
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.report.evidence import text_of
 from inference.accessions import AccessionRef, proposal_from_json
-from inference.orders import Order, OrderState, order_from_json
+from inference.accessions import Move as ProposedMove
+from inference.orders import Order, OrderState, Side, order_from_json
 from inference.regions import RegionMap
 from storage.corrections import corrected_by_others, filed_under
 from storage.files import FileStore
 from storage.index import InstanceRow, instance
-from storage.orders import orders_of_accession
+from storage.orders import OrderRow, orders_of_accession
 from storage.proposals import ProposalRow
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class Shelf:
     connection: Connection
     files: FileStore
     regions: RegionMap
+    now: datetime
 
     def header(self, row: InstanceRow) -> Dataset:
         """Return the header of a stored image."""
@@ -59,20 +65,16 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
     InvalidDataset
         A stored file cannot be read any more.
     """
-    moved = [
-        (each.image.instance_id, each.target)
-        for each in proposal_from_json(row.document).moves
-        if each.target is not None
-    ]
+    moved = [each for each in proposal_from_json(row.document).moves if each.target is not None]
     if not moved:
         raise NotMendable("the proposal moves no image to an order")
-    if _corrected(shelf.connection, row) & {instance_id for instance_id, _ in moved}:
+    if _corrected(shelf.connection, row) & {each.image.sop_instance_uid for each in moved}:
         raise NotMendable("an image was moved by another correction package already")
-    rows = [instance(shelf.connection, instance_id) for instance_id, _ in moved]
+    rows = [instance(shelf.connection, each.image.instance_id) for each in moved]
     moves = []
-    for filed, (_, target) in zip(rows, moved, strict=True):
+    for filed, each in zip(rows, moved, strict=True):
         source = _source(shelf, filed)
-        order = _target(shelf, row.patient_fk, target, source.header)
+        order = _target(shelf, row.patient_fk, each, source.header)
         moves.append(Move(source=source, order=order))
     return Gathered(
         moves=tuple(moves),
@@ -81,11 +83,12 @@ def gather(shelf: Shelf, row: ProposalRow) -> Gathered:
     )
 
 
-def _corrected(connection: Connection, row: ProposalRow) -> set[int]:
-    """Return the images of the patient that packages of other proposals moved."""
+def _corrected(connection: Connection, row: ProposalRow) -> set[str]:
+    """Return the images of the patient that packages of other proposals moved, by SOP
+    Instance UID: one that came again in other bytes is the same image."""
     others = corrected_by_others(connection, patient_id=row.patient_fk, proposal_id=row.id)
     return {
-        move.image.instance_id
+        move.image.sop_instance_uid
         for document in others
         for move in proposal_from_json(document).moves
         if move.target is not None
@@ -105,13 +108,15 @@ def _source(shelf: Shelf, filed: InstanceRow) -> Source:
     )
 
 
-def _target(shelf: Shelf, patient_row: int, ref: AccessionRef, header: Dataset) -> TargetOrder:
+def _target(shelf: Shelf, patient_row: int, move: ProposedMove, header: Dataset) -> TargetOrder:
     """Join what the RIS said of the order with what the images under it say."""
+    ref = move.target
+    assert ref is not None, "only asked for a move to an order"
     patient = text_of(header, "PatientID"), text_of(header, "IssuerOfPatientID")
-    order = _order(shelf.connection, ref, patient)
-    if order is not None and order.state is OrderState.CANCELLED:
+    orders = _orders(shelf, ref, patient, move.region)
+    if orders and orders[0].state is OrderState.CANCELLED:
         raise NotMendable("the order was cancelled")
-    study_uid, study = _study(shelf, patient_row, ref, order)
+    study_uid, study = _study(shelf, patient_row, ref, orders)
     known = TargetOrder(
         accession_number=ref.accession_number,
         issuer=ref.issuer,
@@ -121,26 +126,37 @@ def _target(shelf: Shelf, patient_row: int, ref: AccessionRef, header: Dataset) 
         requested_procedure_id=ref.requested_procedure_id,
         study=study,
     )
-    if order is None:
+    if not orders:
         return known
+    newest = orders[0]
+    undecided = len({each.requested_procedure_id for each in orders} - {""}) > 1
+    meant = orders if undecided else (newest,)
     return replace(
         known,
-        patient_id=order.patient.patient_id,
-        patient_issuer=order.patient.issuer,
-        requested_procedure_id=ref.requested_procedure_id or order.requested_procedure_id,
-        description=_description(order, shelf.regions),
-        codes=order.codes,
-        regions=order.regions,
-        laterality=order.laterality.value,
-        stale=order.stale,
+        patient_id=newest.patient.patient_id,
+        patient_issuer=newest.patient.issuer,
+        requested_procedure_id=ref.requested_procedure_id
+        or _shared([each.requested_procedure_id for each in meant], ""),
+        description=_shared([_description(each, shelf.regions) for each in meant], ""),
+        codes=_shared([each.codes for each in meant], ()),
+        regions=tuple(dict.fromkeys(region for each in meant for region in each.regions)),
+        laterality=_shared([each.laterality for each in meant], Side.UNSAID).value,
+        undecided=undecided,
+        stale=any(each.stale for each in meant),
     )
 
 
+def _shared(values: Sequence[_T], otherwise: _T) -> _T:
+    """Return the value that all have."""
+    return values[0] if all(value == values[0] for value in values) else otherwise
+
+
 def _study(
-    shelf: Shelf, patient_row: int, ref: AccessionRef, order: Order | None
+    shelf: Shelf, patient_row: int, ref: AccessionRef, orders: Sequence[Order]
 ) -> tuple[str, dict[str, str]]:
     """Return the study of an accession, and what an image in it says of that study."""
-    known = ref.study_instance_uid or (order.study_instance_uid if order is not None else "")
+    uids = {order.study_instance_uid for order in orders} - {""}
+    known = ref.study_instance_uid or (uids.pop() if len(uids) == 1 else "")
     there = filed_under(
         shelf.connection,
         patient_id=patient_row,
@@ -153,24 +169,41 @@ def _study(
     theirs = text_of(header, "StudyInstanceUID")
     if known and known != theirs:
         return known, {}
-    return theirs, {k: text_of(header, k) for k in FROM_THE_STUDY if text_of(header, k)}
+    return theirs, {keyword: text_of(header, keyword) for keyword in FROM_THE_STUDY}
 
 
-def _order(connection: Connection, ref: AccessionRef, patient: tuple[str, str]) -> Order | None:
-    """Return the newest order of an accession; one of the patient before one of another."""
+def _orders(
+    shelf: Shelf, ref: AccessionRef, patient: tuple[str, str], region: str
+) -> tuple[Order, ...]:
+    """Return the orders of an accession that may be meant, the newest first.
+
+    Where there are others: none of another patient, none of another procedure than the
+    proposal names, no cancelled one, and none that an image of `region` does not fulfil.
+    """
     rows = [
         row
-        for row in orders_of_accession(connection, ref.accession_number)
+        for row in orders_of_accession(shelf.connection, ref.accession_number)
         if row.issuer == ref.issuer or not (row.issuer and ref.issuer)
     ]
-    if not rows:
-        return None
-    ranked = sorted(
-        rows, key=lambda row: (row.patient_id == patient[0], row.seen_at, row.id), reverse=True
-    )
-    orders: Sequence[Order] = [order_from_json(row.document) for row in ranked]
-    wanted = [o for o in orders if o.requested_procedure_id == ref.requested_procedure_id]
-    return (wanted or orders)[0] if ref.requested_procedure_id else orders[0]
+    rows.sort(key=lambda row: (row.seen_at, row.id), reverse=True)
+    orders = [_order(row, shelf.now) for row in rows]
+    named = ref.requested_procedure_id
+    own = [o for o in orders if o.patient.patient_id == patient[0]] or orders
+    asked = [o for o in own if named and o.requested_procedure_id == named] or own
+    active = [o for o in asked if o.state is not OrderState.CANCELLED] or asked
+    return tuple([o for o in active if region in _shown_for(o, shelf.regions)] or active)
+
+
+def _shown_for(order: Order, regions: RegionMap) -> set[str]:
+    """Return the regions that an image may show to fulfil an order."""
+    known = [each for each in order.regions if each in regions.regions]
+    return {*known, *(part for each in known for part in regions.showing(each))}
+
+
+def _order(row: OrderRow, now: datetime) -> Order:
+    order = order_from_json(row.document)
+    overdue = row.stale_after is not None and row.stale_after < now
+    return order.as_stale() if overdue else order
 
 
 def _description(order: Order, regions: RegionMap) -> str:

@@ -1,10 +1,12 @@
 """The mender: from an accepted proposal to a kept package that is on its way."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
+from pydicom.errors import InvalidDicomError
 from sqlalchemy import Connection
 
 from audit.clock import Clock
@@ -18,6 +20,7 @@ from dicom_node.correction.gather import Gathered, Shelf, gather
 from dicom_node.correction.plan import CorrectionPlan, Maker, plan
 from dicom_node.correction.port import CorrectionPreview, Mended, NotAccepted, NotMendable
 from dicom_node.correction.preview import preview_of
+from dicom_node.correction.selfcheck import UnfitCorrection
 from dicom_node.pipeline.subjects import study_subject
 from dicom_node.pipeline.work import Work, correct_key, deliver_queue
 from dicom_node.report.evidence import text_of
@@ -59,12 +62,26 @@ class MenderParts:
     device_serial: str
 
 
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Say of what cannot be made, whatever the reason, that it is refused."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotMendable("a stored file is not there any more") from error
+    except InvalidDicomError as error:
+        raise NotMendable("a stored file cannot be read any more") from error
+    except UnfitCorrection as error:
+        raise NotMendable(f"a copy or note would break a rule: {error}") from error
+
+
 class PackageMender:
     """Builds correction packages and begins to send them; see `correction.port.Mender`."""
 
     def __init__(self, parts: MenderParts) -> None:
         self._parts = parts
 
+    @_refused()
     def preview(self, proposal_id: int) -> CorrectionPreview:
         """Return exactly what `mend` would send; see `correction.port.Mender.preview`."""
         with self._parts.database.reading() as connection:
@@ -73,6 +90,7 @@ class PackageMender:
         targets = self._targets(gathered)
         return preview_of(self._plan(row, gathered, "preview"), targets)
 
+    @_refused()
     def mend(self, proposal_id: int, actor: str) -> Mended:
         """Build, check, keep and begin to send; see `correction.port.Mender.mend`."""
         parts = self._parts
@@ -118,7 +136,12 @@ class PackageMender:
 
     def _shelf(self, connection: Connection) -> Shelf:
         parts = self._parts
-        return Shelf(connection=connection, files=parts.files, regions=parts.regions)
+        return Shelf(
+            connection=connection,
+            files=parts.files,
+            regions=parts.regions,
+            now=parts.clock.now(),
+        )
 
     def _plan(self, row: ProposalRow, gathered: Gathered, actor: str) -> CorrectionPlan:
         """Plan at the moment of the decision, so that a repeated step plans the same."""

@@ -30,8 +30,17 @@ OF_THE_OLD_ORDER = (
     "OrderPlacerIdentifierSequence",
     "OrderFillerIdentifierSequence",
     "ImagingServiceRequestComments",
+    "ReferringPhysicianIdentificationSequence",
+    "RequestingPhysician",
+    "RequestingPhysicianIdentificationSequence",
+    "RequestingService",
+    "RequestingServiceCodeSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "StudyComments",
 )
-"""They speak of the order under which the image was filed, so a copy has none of them."""
+"""They speak of the order under which the image was filed, or of its doctors and its ward, so
+a copy has none of them."""
 
 FROM_THE_STUDY = (
     "StudyID",
@@ -40,10 +49,12 @@ FROM_THE_STUDY = (
     "StudyDescription",
     "ReferringPhysicianName",
 )
-"""Taken from an image that is in the target study already, where there is one."""
+"""Taken from an image that is in the target study already, where there is one, as it has them:
+empty ones, too."""
 
 _LONGEST_DESCRIPTION = 64
 _LONGEST_ID = 16
+"""Characters of an SH value (PS3.5 Section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +78,9 @@ class TargetOrder:
     study: Mapping[str, str] = field(default_factory=dict)
     """Values of `FROM_THE_STUDY` in the target study; empty when it holds no image yet."""
 
+    undecided: bool = False
+    """Several procedures of the order may be meant; what they do not share is left out."""
+
     stale: bool = False
 
     def remarks(self, header: Dataset, *, study_is_new: bool) -> tuple[str, ...]:
@@ -76,8 +90,16 @@ class TargetOrder:
             said.append("the order's Study Instance UID is not known here: a new one is derived")
         if not (self.study.get("StudyDescription") or self.description):
             said.append("the order's description is not known here: Study Description is removed")
+        referred = text_of(header, "ReferringPhysicianName")
+        if referred and not self.study.get("ReferringPhysicianName"):
+            said.append("who referred is not known here: Referring Physician's Name is emptied")
         if self.stale:
             said.append("the order has not been confirmed lately by its source")
+        if self.undecided:
+            said.append(
+                "the order has several procedures, and which of them the image is for is not "
+                "known: procedure id, code and description are left out where they differ"
+            )
         body_part = text_of(header, "BodyPartExamined")
         if body_part and self.regions and body_part not in self.regions:
             said.append(f"Body Part Examined stays {body_part}, as the operator left it")
@@ -108,6 +130,8 @@ def order_elements(
             wanted[keyword] = element(keyword, order.study[keyword])
     if "StudyID" not in order.study:
         wanted["StudyID"] = element("StudyID", _short(order.requested_procedure_id))
+    if "ReferringPhysicianName" not in order.study:
+        wanted["ReferringPhysicianName"] = element("ReferringPhysicianName", "")
     if not order.study.get("StudyDescription"):
         wanted["StudyDescription"] = _described(order.description) if order.description else None
     if order.codes:
@@ -169,6 +193,11 @@ def _described(text: str) -> DataElement:
     return element("StudyDescription", text[:_LONGEST_DESCRIPTION])
 
 
+def fits_short(identifier: str) -> bool:
+    """Whether an identifier fits the VR SH as one value; a cut one would be another's."""
+    return len(identifier) <= _LONGEST_ID and "\\" not in identifier
+
+
 def _short(identifier: str) -> str:
-    """Return an identifier that fits its VR, SH; a cut one would be another's."""
-    return identifier if len(identifier) <= _LONGEST_ID else ""
+    """Return an identifier that fits its VR, SH."""
+    return identifier if fits_short(identifier) else ""

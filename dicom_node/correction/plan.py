@@ -19,7 +19,7 @@ from pathlib import Path
 from pydicom import DataElement, Dataset
 from pydicom.tag import BaseTag
 
-from dicom_node.correction.order import TargetOrder, order_elements
+from dicom_node.correction.order import TargetOrder, fits_short, order_elements
 from dicom_node.correction.port import NotMendable
 from dicom_node.report.evidence import element, text_of
 from dicom_node.report.uids import derive_uid
@@ -128,8 +128,8 @@ def plan(proposal_id: int, moves: Sequence[Move], maker: Maker) -> CorrectionPla
     Raises
     ------
     NotMendable
-        Nothing moves, an image moves twice, an order is another patient's, or an image is
-        under its order already.
+        Nothing moves, an image moves twice, an order is another patient's or its number fits
+        into no image, or an image is under its order already.
     """
     if not moves:
         raise NotMendable("the proposal moves no image")
@@ -168,6 +168,8 @@ def _copy(proposal: str, move: Move, maker: Maker) -> CopyPlan:
     _require_same_patient(header, order)
     if text_of(header, "AccessionNumber") == order.accession_number:
         raise NotMendable("an image is filed under its order already")
+    if not fits_short(order.accession_number):
+        raise NotMendable("the order's accession number is too long, or has a backslash")
     study = target_study_uid(order, header, maker.uid_root)
     old_series = text_of(header, "SeriesInstanceUID")
     old_instance = text_of(header, "SOPInstanceUID")

@@ -110,7 +110,8 @@ class Mender(Protocol):
         NoSuchRow
             No proposal has this id.
         NotMendable
-            The proposal moves no image.
+            The proposal moves no image, a stored file is gone, or an object would break a
+            rule of our own check.
         """
         ...
 
@@ -130,8 +131,6 @@ class Mender(Protocol):
             As `preview`.
         NotAccepted
             The proposal is open, rejected or superseded.
-        UnfitCorrection
-            An object breaks a rule of our own check; nothing is kept or sent then.
         """
         ...
 

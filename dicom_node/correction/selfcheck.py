@@ -12,7 +12,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, KeyObjectSelectionDocumentStorage
 
 from audit.errors import Fault
-from dicom_node.correction.copies import CORRECT, SIGNATURES
+from dicom_node.correction.copies import CORRECT, SIGNATURES, holds, told_by
+from dicom_node.correction.order import fits_short
 from dicom_node.correction.plan import CopyPlan, CorrectionPlan, NotePlan
 from dicom_node.report import codes
 from dicom_node.report.evidence import element, text_of
@@ -87,6 +88,12 @@ def check_copy(content: bytes, copy: CopyPlan) -> None:
         "the patient is the image's": all(text_of(made, k) == text_of(source, k) for k in _PATIENT),
         "the Accession Number is the order's": text_of(made, "AccessionNumber")
         == copy.order.accession_number,
+        "the Accession Number fits its VR (PS3.5 Section 6.2)": fits_short(
+            text_of(made, "AccessionNumber")
+        ),
+        "the character set holds what the order says": holds(
+            text_of(made, "SpecificCharacterSet"), told_by(copy)
+        ),
         "the file meta information names the object": made.file_meta.MediaStorageSOPInstanceUID
         == text_of(made, "SOPInstanceUID"),
     }

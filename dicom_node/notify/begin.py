@@ -1,5 +1,6 @@
 """Begins to tell people: one job for each channel, in the transaction of what is told."""
 
+import hashlib
 from collections.abc import Collection
 
 from sqlalchemy import Connection
@@ -45,6 +46,14 @@ class Announcer:
 
 
 def channels_of(settings: AccessionSettings) -> tuple[str, ...]:
-    """Return the channels that are configured."""
-    configured = ((WEBHOOK, settings.webhook), (EMAIL, settings.email))
-    return tuple(name for name, section in configured if section is not None)
+    """Return the channels that are configured: of e-mail, one for each recipient, so that who
+    was refused is tried again alone."""
+    names = [WEBHOOK] if settings.webhook is not None else []
+    if settings.email is not None:
+        names += [mailbox(address) for address in settings.email.recipients]
+    return tuple(dict.fromkeys(names))
+
+
+def mailbox(address: str) -> str:
+    """Return the channel of one recipient; it stays the same when others come and go."""
+    return f"{EMAIL}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"

@@ -21,7 +21,7 @@ class Mail:
         self._settings = settings
 
     def tell(self, row: ProposalRow, event: ProposalEvent, key: str) -> None:
-        """Send one mail to all recipients. See `Channel.tell`."""
+        """Send one mail to all recipients; an error where any was refused. See `Channel.tell`."""
         settings = self._settings
         subject, body = mail_text(row, event, with_identifiers=settings.with_identifiers)
         message = EmailMessage()
@@ -34,12 +34,9 @@ class Mail:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(body)
         try:
-            self._send(message)
+            refused = self._send(message)
         except smtplib.SMTPRecipientsRefused as error:
-            # Transient where any of the refusals is: a repeated mail does no harm.
-            if all(code >= _PERMANENT for code, _ in error.recipients.values()):
-                raise NotTaken("the mail server refused every recipient") from error
-            raise PeerUnreachable("the mail server asked to be tried again") from error
+            refused = error.recipients
         except smtplib.SMTPResponseException as error:
             if error.smtp_code >= _PERMANENT:
                 raise NotTaken(f"the mail server answered {error.smtp_code}") from error
@@ -48,8 +45,14 @@ class Mail:
             raise NotTaken("the mail server does not offer what is configured") from error
         except (smtplib.SMTPException, OSError) as error:
             raise PeerUnreachable("the mail server did not answer") from error
+        # Transient where any of the refusals is: a repeated mail does no harm.
+        if refused and all(code >= _PERMANENT for code, _ in refused.values()):
+            raise NotTaken("the mail server refused a recipient")
+        if refused:
+            raise PeerUnreachable("the mail server asked to be tried again")
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, message: EmailMessage) -> dict[str, tuple[int, bytes]]:
+        """Send, and return the answers to the recipients that were refused, if not to all."""
         settings = self._settings
         context = ssl.create_default_context()
         if settings.security == "tls":
@@ -63,7 +66,7 @@ class Mail:
                 server.starttls(context=context)
             if settings.username:
                 server.login(settings.username, _password(settings))
-            server.send_message(message)
+            return server.send_message(message)
 
 
 def _password(settings: EmailSettings) -> str:

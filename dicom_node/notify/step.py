@@ -7,7 +7,7 @@ import structlog
 from audit.errors import Fault
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings
-from dicom_node.notify.begin import EMAIL, WEBHOOK
+from dicom_node.notify.begin import EMAIL, WEBHOOK, mailbox
 from dicom_node.notify.mail import Mail
 from dicom_node.notify.message import ProposalEvent
 from dicom_node.notify.port import Channel
@@ -56,15 +56,20 @@ class Notify:
         self._channels[channel].tell(row, ProposalEvent(event), job.key)
         with self._database.transaction() as connection:
             self._work.finish(connection, job.key)
-        self._metrics.count("notifications_total", channel=channel, event=event)
-        log.info("notify.message.sent", proposal_id=row.id, channel=channel, change=event)
+        kind = channel.partition("-")[0]
+        self._metrics.count("notifications_total", channel=kind, event=event)
+        log.info("notify.message.sent", proposal_id=row.id, channel=kind, change=event)
 
 
 def make_channels(settings: AccessionSettings) -> dict[str, Channel]:
-    """Return the channels that are configured, by name."""
+    """Return the channels that are configured, by name; that of all recipients of mail is for
+    jobs that were begun before each had its own."""
     channels: dict[str, Channel] = {}
     if settings.webhook is not None:
         channels[WEBHOOK] = Webhook(settings.webhook)
     if settings.email is not None:
         channels[EMAIL] = Mail(settings.email)
+        for address in settings.email.recipients:
+            own = settings.email.model_copy(update={"recipients": (address,)})
+            channels[mailbox(address)] = Mail(own)
     return channels

@@ -7,7 +7,7 @@ person has agreed on.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,15 +30,16 @@ _KEY = "move_keys"
 class Decisions:
     """Moves on which there is a person's word."""
 
-    moves: Collection[str]
+    moves: frozenset[str]
     """`move_key` of each."""
 
-    places: dict[int, tuple[str, str]]
-    """Accession number and issuer that each image was accepted for, by its row."""
+    places: dict[str, tuple[str, str]]
+    """Accession number and issuer that each image was accepted for, by SOP Instance UID: one
+    that comes again in other bytes is the same image."""
 
     def refused(self, move: Move, found: Gathered) -> bool:
         """Whether a person has decided on `move`, and the same is ordered as then."""
-        return move_key(move, found) in self.moves
+        return not self.moves.isdisjoint((move_key(move, found), _former_key(move, found)))
 
     def settled(self, found: Gathered) -> tuple[FiledImage, ...]:
         """Return the images, those of accepted moves with where they belong."""
@@ -47,7 +48,7 @@ class Decisions:
         }
         return tuple(
             replace(image, settled=keys.get(place, ""))
-            if (place := self.places.get(image.ref.instance_id))
+            if (place := self.places.get(image.ref.sop_instance_uid))
             else image
             for image in found.images
         )
@@ -56,7 +57,7 @@ class Decisions:
 def decisions_of(rows: Iterable[ProposalRow]) -> Decisions:
     """Return what was decided; a later word on an image counts."""
     moves: set[str] = set()
-    places: dict[int, tuple[str, str]] = {}
+    places: dict[str, tuple[str, str]] = {}
     for row in rows:
         moves.update(row.document.get(_KEY, ()))
         if row.state is not ProposalState.ACCEPTED:
@@ -64,8 +65,8 @@ def decisions_of(rows: Iterable[ProposalRow]) -> Decisions:
         for move in proposal_from_json(row.document).moves:
             if move.target is not None:
                 target = move.target.accession_number, move.target.issuer
-                places[move.image.instance_id] = target
-    return Decisions(moves=moves, places=places)
+                places[move.image.sop_instance_uid] = target
+    return Decisions(moves=frozenset(moves), places=places)
 
 
 def proposal_document(proposal: Proposal, found: Gathered) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def proposal_document(proposal: Proposal, found: Gathered) -> dict[str, Any]:
 
 def move_key(move: Move, found: Gathered) -> str:
     """Return the key of one move: the image, and what was ordered on both sides."""
-    return hashlib.sha256(json.dumps(move_parts(move, found)).encode()).hexdigest()
+    return _hashed(move_parts(move, found))
 
 
 def move_parts(move: Move, found: Gathered) -> list[str]:
@@ -88,4 +89,13 @@ def move_parts(move: Move, found: Gathered) -> list[str]:
         name = accession.accession_number or accession.key
         return [name, *found.ordered(accession.key)]
 
-    return [str(move.image.instance_id), *side(move.origin), "->", *side(move.target)]
+    return [move.image.sop_instance_uid, *side(move.origin), "->", *side(move.target)]
+
+
+def _former_key(move: Move, found: Gathered) -> str:
+    """Return the key by which a move was kept when images were known by their rows."""
+    return _hashed([str(move.image.instance_id), *move_parts(move, found)[1:]])
+
+
+def _hashed(parts: list[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -42,7 +42,7 @@ class Gathered:
     """What sources told of each accession, by key."""
 
     waiting_keys: frozenset[str]
-    """Keys under which these orders may once have been judged without images."""
+    """Keys under which the patient's orders may once have been judged without images."""
 
     def studies_of(self, key: str) -> set[int]:
         """Return the studies with images of an accession; of one without images, all."""
@@ -164,7 +164,7 @@ def gathered(
             if number.accession_number
         },
         orders=told,
-        waiting_keys=keys_of(known),
+        waiting_keys=keys_of(of_patient(patient, known)),
     )
 
 

@@ -59,15 +59,18 @@ class JudgeUnimaged:
         with parts.database.reading() as connection:
             rows = unimaged_orders(connection, first_day(parts.settings, now), now.date())
         people: dict[PatientKey, list[Order]] = defaultdict(list)
+        row_ids: dict[int, int] = {}
         for row in rows:
             order = order_from_json(row.document)
             people[order.patient].append(order)
+            row_ids[id(order)] = row.id
         for patient, orders in people.items():
             for each in waiting_of(patient, orders):
+                first = min(row_ids[id(order)] for order in each.orders)
                 with parts.database.transaction() as connection:
-                    self._look_at(connection, each)
+                    self._look_at(connection, each, first)
 
-    def _look_at(self, connection: Connection, each: Waiting) -> None:
+    def _look_at(self, connection: Connection, each: Waiting, order_id: int) -> None:
         parts = self._parts
         if not each.active:
             checks.forget_checks(connection, keys_of(each.orders))
@@ -81,7 +84,7 @@ class JudgeUnimaged:
         if studies:
             parts.work.begin(
                 connection,
-                key=overdue_key(studies[-1].id, each.key, studies[-1].changes),
+                key=overdue_key(studies[-1].id, order_id, studies[-1].changes),
                 kind=JobKind.RECONCILE,
                 queue=JobKind.RECONCILE,
                 study_id=studies[-1].id,

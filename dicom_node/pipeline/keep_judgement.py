@@ -91,10 +91,11 @@ class JudgementKeeper:
         ]
         known = {verdict.accession.key for verdict in judged.result.accessions}
         imaged = checks.forget_checks(connection, found.waiting_keys - known)
-        moved = self._keep_proposals(connection, judged, now)
+        moved, joined = self._keep_proposals(connection, judged, now)
         touched = {
             study for verdict in changed for study in found.studies_of(verdict.accession.key)
         }
+        touched |= joined
         touched |= {study for row in moved for study in proposals.studies_of(connection, row.id)}
         if imaged:  # reports on the siblings called an order incomplete
             touched |= {study.id for study in seen.studies}
@@ -149,20 +150,24 @@ class JudgementKeeper:
 
     def _keep_proposals(
         self, connection: Connection, judged: Judgement, now: datetime
-    ) -> list[ProposalRow]:
-        """Return the proposals that were opened or superseded, and have people told."""
+    ) -> tuple[list[ProposalRow], set[int]]:
+        """Return the proposals that were opened or superseded, and have people told; and the
+        studies of which open ones have come to speak."""
         found, patient = judged.found, judged.seen.patient.id
         moved: list[ProposalRow] = []
+        joined: set[int] = set()
         for proposal in filter(judged.proposes, judged.result.proposals):
+            studies = found.studies_of_proposal(proposal)
             row_id, became = proposals.propose(
                 connection,
                 key=proposal_key(patient, proposal, found),
                 kind=proposal.kind.value,
                 patient_fk=patient,
-                study_ids=found.studies_of_proposal(proposal),
+                study_ids=studies,
                 document=proposal_document(proposal, found),
                 now=now,
             )
+            joined.update(proposals.join(connection, row_id, studies))
             if became is not Proposed.KNOWN:
                 row = proposals.get(connection, row_id)
                 moved.append(row)
@@ -172,7 +177,7 @@ class JudgementKeeper:
         for row in self._superseded(connection, judged, now):
             moved.append(row)
             self._announcer.announce(connection, row, ProposalEvent.SUPERSEDED)
-        return moved
+        return moved, joined
 
     def _superseded(
         self, connection: Connection, judged: Judgement, now: datetime

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from pydicom import Dataset
 
-from audit.errors import NodeError
+from audit.errors import NodeError, Transient
 from dicom_node.config.accession import OrderedBy
 from dicom_node.orders.choice import SOURCES_OF, Declared, Number
 from dicom_node.pipeline.part10 import received_file
@@ -32,6 +32,12 @@ HEADER_SOURCES = (OrderedBy.REQUEST, OrderedBy.DESCRIPTION)
 
 _REMEMBERED = 4096
 """Headers whose facts are kept in memory."""
+
+
+class UnreadNow(Transient):
+    """A stored image could not be read; what its header says is not guessed. Try again."""
+
+    code = "pipeline.image.unread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +88,34 @@ def token_of(studies: Iterable[PatientStudy]) -> tuple[tuple[int, int], ...]:
 
 
 class HeaderReader:
-    """Reads what headers say of orders; remembers it, because stored files never change."""
+    """Reads what headers say of orders; remembers it, because stored files never change.
+
+    That a file could not be read is not remembered.
+    """
 
     def __init__(self, files: FileStore, regions: RegionMap, sources: Sequence[OrderedBy]) -> None:
         self._files = files
         self._regions = regions
         self._sources = [name for name in sources if name in HEADER_SOURCES]
-        self.of = lru_cache(_REMEMBERED)(self._read)
+        self._remembered = lru_cache(_REMEMBERED)(self._read)
+
+    def of(self, path: str) -> HeaderFacts:
+        """Return the facts of a stored image; none where it is gone, or cannot be parsed.
+
+        Raises
+        ------
+        UnreadNow
+            Reading failed, which may pass.
+        """
+        try:
+            return self._remembered(path)
+        except (NodeError, FileNotFoundError):
+            return HeaderFacts()
+        except OSError as error:
+            raise UnreadNow("a stored image cannot be read just now") from error
 
     def _read(self, path: str) -> HeaderFacts:
-        """Return the facts of a stored image; none where it cannot be read any more."""
-        try:
-            header = received_file(self._files.absolute(path)).header
-        except (NodeError, OSError):
-            return HeaderFacts()
+        header = received_file(self._files.absolute(path)).header
         said = (expectation(header, self._regions, SOURCES_OF[name]) for name in self._sources)
         requests = [header, *items(header, "RequestAttributesSequence")]
         texts = [text(request, "RequestedProcedureDescription") for request in requests]
@@ -122,6 +142,11 @@ def read_patient(
     ----------
     labels : callable
         Returns the labels of a body part model by its name.
+
+    Raises
+    ------
+    UnreadNow
+        See `HeaderReader.of`.
     """
     with database.reading() as connection:
         patient = patient_of(connection, study_id)

@@ -129,6 +129,8 @@ class ReconcileOrders:
         ------
         PatientBusy
             Images or results kept coming; the next attempt sees them.
+        UnreadNow
+            A stored image cannot be read just now.
         """
         parts = self._parts
         for _ in range(_TRIES):

@@ -54,9 +54,12 @@ def reconcile_key(study_id: int, order_id: int, version: int) -> str:
     return f"{JobKind.RECONCILE}:{study_id}:{order_id}:{version}"
 
 
-def overdue_key(study_id: int, check_key: str, changes: int) -> str:
-    """Return the key of the job that compares a study with an order without images."""
-    return f"{JobKind.RECONCILE}:{study_id}:{check_key}:{changes}"
+def overdue_key(study_id: int, order_id: int, changes: int) -> str:
+    """Return the key of the job that compares a study with an order without images.
+
+    By the order's row: keys are logged and audited, and a hash of its number could be guessed.
+    """
+    return f"{JobKind.RECONCILE}:{study_id}:order:{order_id}:{changes}"
 
 
 def notify_key(proposal_id: int, event: str, channel: str, when: str = "") -> str:

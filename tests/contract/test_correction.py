@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 
 from audit.clock import SystemClock
 from audit.entries import Node as AuditNode
@@ -17,8 +18,10 @@ from audit.pseudonym import open_key
 from audit.records import Writer
 from audit.store import AuditFilter, query, verify
 from dicom_node.config.load import validate
+from dicom_node.correction import build as building
 from dicom_node.correction.mender import MenderParts, PackageMender
 from dicom_node.correction.port import NotAccepted, NotMendable
+from dicom_node.correction.selfcheck import UnfitCorrection
 from dicom_node.correction.send import Correct, CorrectParts
 from dicom_node.delivery.outcome import Outcome, OutgoingObject, SendStatus
 from dicom_node.pipeline.deliver import NotStored, Refused
@@ -36,10 +39,10 @@ from inference.orders import Order, OrderState, PatientKey, Side, order_to_json
 from inference.regions import load_regions
 from inference.types import Code, ExpectationSource
 from storage import jobs, proposals
-from storage.corrections import correction_deliveries
+from storage.corrections import correction_deliveries, filed_under
 from storage.engine import migrate
 from storage.files import FileStore
-from storage.index import file_instance, known_paths, new_instance_from_header, study
+from storage.index import file_instance, instance, known_paths, new_instance_from_header, study
 from storage.orders import NewOrder, keep_order
 from storage.session import Database
 from storage.states import JobState, ProposalState
@@ -49,6 +52,7 @@ from tests.nodes import dimse_pacs
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 REGIONS = load_regions()
+XRANKL = (Code(scheme="99LOC", value="XRANKL", meaning="XR ANKLE LEFT"),)
 ANSWERS = Callable[[OutgoingObject], tuple[Outcome, str]]
 
 
@@ -109,8 +113,6 @@ class Place:
 
     def propose(self, *moves: tuple[int, str], kind: ProposalKind = ProposalKind.SWAP) -> int:
         """Keep a proposal that moves instances to accessions; an empty one is nowhere."""
-        from storage.index import instance
-
         with self.database.transaction() as connection:
             rows = [instance(connection, row) for row, _ in moves]
             document = proposal_to_json(
@@ -160,7 +162,7 @@ class Place:
                 now=NOON,
             )
 
-    def order(self, number: str, **changes: Any) -> None:
+    def order(self, number: str, *, stale_after: datetime | None = None, **changes: Any) -> None:
         """Keep an order that the RIS told of."""
         told: dict[str, Any] = {
             "accession_number": number,
@@ -189,7 +191,7 @@ class Place:
                     content_sha256="0" * 64,
                     document=order_to_json(order),
                     received_at=NOON,
-                    stale_after=None,
+                    stale_after=stale_after,
                 ),
             )
 
@@ -438,8 +440,6 @@ def test_a_file_that_has_changed_on_disk_is_not_copied(place: Place) -> None:
     image = place.receive(AccessionNumber="A")
     stranger = place.receive(AccessionNumber="A")
     proposal = place.propose((image, "B"))
-    from storage.index import instance
-
     with place.database.reading() as connection:
         paths = [place.files.absolute(instance(connection, i).path) for i in (image, stranger)]
     shutil.copyfile(paths[1], paths[0])
@@ -478,6 +478,128 @@ def test_an_image_that_a_package_moved_is_not_moved_by_another(place: Place) -> 
 
     assert place.job_state(second) is None
     assert not place.mender.mend(first, "anna").fresh
+
+
+def test_an_image_that_came_again_in_other_bytes_is_not_moved_twice(place: Place) -> None:
+    same = {"SOPInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
+    first = place.propose((place.receive(AccessionNumber="A", **same), "B"), kind=ProposalKind.MOVE)
+    place.accept(first)
+    place.mender.mend(first, "anna")
+    again = place.receive(AccessionNumber="A", ImageComments="sent again", **same)
+    second = place.propose((again, "B"), kind=ProposalKind.MOVE)
+
+    with pytest.raises(NotMendable, match="already"):
+        place.mender.preview(second)
+
+
+KNEE = {"requested_procedure_id": "RP-K", "regions": ("KNEE",), "codes": ()}
+ANKLE = {"requested_procedure_id": "RP-A", "regions": ("ANKLE",), "codes": ()}
+
+
+def changed(place: Place, proposal: int) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return what the first copy of a package would have, by attribute, and its remarks."""
+    copy = place.mender.preview(proposal).objects[0]
+    return {each.attribute[12:]: each.after for each in copy.changes}, copy.remarks
+
+
+@pytest.mark.parametrize("first", [KNEE, ANKLE])
+def test_of_two_procedures_an_image_is_for_the_one_that_it_shows(
+    place: Place, first: dict[str, Any]
+) -> None:
+    for procedure in (first, KNEE, ANKLE):
+        place.order("B", **procedure)
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    after, _ = changed(place, proposal)
+
+    assert (after["Study Description"], after["Study ID"]) == ("Ankle", "RP-A")
+
+
+def test_of_two_procedures_that_it_may_be_for_neither_is_written(place: Place) -> None:
+    place.order("B", **ANKLE)
+    place.order("B", **{**ANKLE, "requested_procedure_id": "RP-B", "codes": XRANKL})
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    after, remarks = changed(place, proposal)
+
+    request = after["Request Attributes Sequence"]
+    assert "RP-" not in request + after["Study ID"]
+    assert "XRANKL" not in request
+    assert any("several procedures" in remark for remark in remarks)
+
+
+def test_an_order_of_which_one_procedure_was_cancelled_takes_an_image(place: Place) -> None:
+    place.order("B", **ANKLE)
+    place.order("B", **KNEE, state=OrderState.CANCELLED)
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    after, _ = changed(place, proposal)
+
+    assert after["Study ID"] == "RP-A"
+
+
+@pytest.mark.parametrize(("days", "stale"), [(-1, True), (1, False)])
+def test_a_person_is_told_where_an_order_was_not_confirmed_lately(
+    place: Place, days: int, stale: bool
+) -> None:
+    place.order("B", stale_after=SystemClock().now() + timedelta(days=days))
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    _, remarks = changed(place, proposal)
+
+    assert any("not been confirmed" in remark for remark in remarks) is stale
+
+
+def test_an_issuer_that_images_do_not_name_hides_no_study(place: Place) -> None:
+    place.receive(AccessionNumber="B", StudyID="S9", StudyDescription="XR ANKLE 2V")
+    with place.database.reading() as connection:
+        patient = _patient_of(connection, 1)
+        found = [
+            filed_under(connection, patient_id=patient, accession_number="B", issuer=issuer)
+            for issuer in ("RIS", "")
+        ]
+    assert found == [1, 1]
+
+
+def test_of_images_of_several_issuers_the_very_one_counts_or_none(place: Place) -> None:
+    for name in ("NORTH", "SOUTH"):
+        issuer = Dataset()
+        issuer.LocalNamespaceEntityID = name
+        place.receive(AccessionNumber="B", IssuerOfAccessionNumberSequence=[issuer])
+    with place.database.reading() as connection:
+        patient = _patient_of(connection, 1)
+        found = [
+            filed_under(connection, patient_id=patient, accession_number="B", issuer=issuer)
+            for issuer in ("SOUTH", "EAST", "")
+        ]
+    assert found == [2, None, None]
+
+
+def test_a_file_that_is_gone_refuses_the_package(place: Place) -> None:
+    image = place.receive(AccessionNumber="A")
+    proposal = place.propose((image, "B"), kind=ProposalKind.MOVE)
+    with place.database.reading() as connection:
+        place.files.absolute(instance(connection, image).path).unlink()
+
+    with pytest.raises(NotMendable, match="file"):
+        place.mender.preview(proposal)
+    place.accept(proposal)
+    with pytest.raises(NotMendable, match="file"):
+        place.mender.mend(proposal, "anna")
+
+
+def test_an_object_that_breaks_a_rule_refuses_the_package(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    def broken(*_: object) -> None:
+        raise UnfitCorrection(["UIDs are well formed"])
+
+    monkeypatch.setattr(building, "check_uids", broken)
+
+    with pytest.raises(NotMendable, match="UIDs are well formed"):
+        place.mender.preview(proposal)
 
 
 def test_a_preview_is_refused_where_the_package_would_go_nowhere(place: Place) -> None:

@@ -1,5 +1,8 @@
 """A patient's accessions are judged together, on both databases, from stored files."""
 
+import errno
+import hashlib
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -8,16 +11,19 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 from pydicom.uid import generate_uid
+from sqlalchemy import update
 
-from audit.errors import DatabaseAway
+from audit.errors import DatabaseAway, Transient
 from audit.store import AuditFilter, query
 from dicom_node.correction.port import NotMendable
 from dicom_node.orders.decide import NobodyDecided
+from dicom_node.pipeline import patient_images
 from inference.accessions import Standing
 from inference.orders import OrderState, PatientKey
 from inference.types import ExpectationSource
 from storage import jobs, proposals
 from storage.engine import migrate
+from storage.order_models import Proposal
 from storage.session import Database
 from storage.states import IllegalTransition, JobKind, ProposalState
 from tests.reconciling import NOW, Bench, order, standings
@@ -298,6 +304,100 @@ def test_a_move_that_was_decided_is_not_proposed_again_when_another_image_comes(
     [[decided]] = moved_images([first])
     [[fresh]] = moved_images(bench.open_proposals())
     assert fresh != decided, "only the image that came is proposed"
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_decided_move_is_not_proposed_again_when_its_image_comes_in_other_bytes(
+    bench: Bench, accepted: bool
+) -> None:
+    bench.book.keep((order("A", "KNEE"), order("B", "ANKLE")))
+    image = {"study": generate_uid(), "uid": generate_uid(), "AccessionNumber": "A"}
+    knee = bench.image("ANKLE", **image)
+    bench.check(knee)
+    [first] = bench.open_proposals()
+    (bench.decide.accept if accepted else bench.decide.reject)(first.id, actor="anna")
+
+    bench.image("ANKLE", **image)
+    bench.check(knee)
+
+    assert bench.open_proposals() == []
+
+
+def test_a_move_that_was_rejected_by_the_row_of_its_image_stays_rejected(bench: Bench) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [first] = bench.open_proposals()
+    bench.decide.reject(first.id, actor="anna")
+    [move] = first.document["moves"]
+    former = [str(move["image"]["instance_id"]), "A", "KNEE", "->", "B", "ANKLE"]
+    keys = [hashlib.sha256(json.dumps(former).encode()).hexdigest()]
+    with bench.database.transaction() as connection:
+        connection.execute(
+            update(Proposal).values(document={**first.document, "move_keys": keys}, key="former")
+        )
+
+    bench.check(knee)
+
+    assert bench.open_proposals() == []
+
+
+def test_a_study_that_comes_later_is_told_of_the_proposal_it_has_to_do_with(
+    bench: Bench,
+) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [row] = bench.open_proposals()
+
+    ankle = bench.image("ANKLE", AccessionNumber="B")
+
+    assert [each.id for each in bench.check(ankle).proposals] == [row.id]
+    settled = bench.changes(knee), bench.changes(ankle)
+    bench.check(knee)
+    bench.check(ankle)
+    assert (bench.changes(knee), bench.changes(ankle)) == settled, "nothing changes any more"
+
+
+def test_a_study_that_was_reported_before_is_opened_when_a_proposal_speaks_of_it(
+    bench: Bench,
+) -> None:
+    knee, _ = misfiled(bench)
+    bench.check(knee)
+    [row] = bench.open_proposals()
+    ankle = bench.image("ANKLE", AccessionNumber="B")
+    before = bench.changes(ankle)
+
+    bench.check(knee)
+
+    assert bench.changes(ankle) == before + 1
+    with bench.database.reading() as connection:
+        assert proposals.studies_of(connection, row.id) == [knee, ankle]
+
+
+def test_a_header_that_cannot_be_read_just_now_is_not_taken_for_an_empty_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+
+    def fails(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(patient_images, "received_file", fails)
+        with pytest.raises(Transient):
+            bench.check(knee)
+
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH}
+
+
+def test_a_file_that_is_away_is_read_once_it_is_back(bench: Bench) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    [path] = bench.files.absolute("instances").glob("*.dcm")
+    away = path.rename(bench.folder / "away.dcm")
+    assert standings(bench.check(knee)) == {"A": Standing.NOT_DECLARED}
+
+    away.rename(path)
+
+    assert standings(bench.check(knee)) == {"A": Standing.MATCH}
 
 
 def test_images_of_an_accepted_swap_stay_out_of_what_is_proposed_for_the_next(

@@ -1,5 +1,6 @@
 """Orders under which no image came are called incomplete, once none is awaited any more."""
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from dicom_node.orders.waiting import is_overdue, keys_of, waiting_of
 from inference.accessions import Standing
 from inference.orders import OrderState, PatientKey
 from inference.types import ExpectationSource
-from storage import checks
+from storage import checks, jobs
 from storage.engine import migrate
 from storage.session import Database
-from storage.states import JobKind
+from storage.states import JobKind, JobState
 from tests.reconciling import NOW, Bench, order, standings
 
 
@@ -53,6 +54,45 @@ def test_the_order_of_a_part_that_was_not_imaged_with_the_others_becomes_incompl
     assert listed(bench, "B") == {"B": "incomplete"}
     assert bench.changes(knee) == changes + 1, "the report on the knee must say so"
     assert standings(bench.check(knee)) == {"A": Standing.MATCH, "B": Standing.INCOMPLETE}
+
+
+def test_no_job_is_known_by_a_hash_of_patient_and_number(bench: Bench) -> None:
+    bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    bench.book.keep((order("B", "ANKLE"),))
+    later(bench, hours=3)
+    bench.unimaged()
+    bench.unimaged()
+    guess = hashlib.sha256("\x00".join(("P1", "", "", "B")).encode()).hexdigest()[:40]
+    keys = [key for key in bench.jobs(JobKind.RECONCILE) if ":order:" in key]
+    assert len(keys) == 1
+    assert guess not in keys[0]
+
+
+def test_a_job_that_was_begun_under_such_a_hash_still_ends(bench: Bench) -> None:
+    knee = bench.image("KNEE", AccessionNumber="A", StudyDescription="XR KNEE")
+    bench.book.keep((order("B", "ANKLE"),))
+    later(bench, hours=3)
+    key = f"reconcile:{knee}:order:{'a' * 40}:1"
+    with bench.database.transaction() as connection:
+        jobs.create(
+            connection,
+            key=key,
+            kind=JobKind.RECONCILE,
+            queue=JobKind.RECONCILE,
+            study_id=knee,
+            urgent=False,
+            now=bench.clock.now(),
+        )
+        job = jobs.get(connection, key)
+    assert job is not None
+
+    bench.use_case(job)
+
+    with bench.database.reading() as connection:
+        ended = jobs.get(connection, key)
+    assert ended is not None
+    assert ended.state is JobState.DONE
+    assert listed(bench, "B") == {"B": "incomplete"}
 
 
 def test_it_stays_so_while_other_images_come_and_ends_when_its_own_do(bench: Bench) -> None:
@@ -148,6 +188,42 @@ def test_a_check_of_it_is_found_again_whoever_names_which_issuer() -> None:
 
     assert waiting.key in keys_of([told, listed_too])
     assert keys_of([told]) < keys_of([told, listed_too])
+
+
+def test_another_patients_order_of_the_same_number_stays_incomplete(bench: Bench) -> None:
+    other = PatientKey(patient_id="P2")
+    bench.book.keep((order("7", "ANKLE", patient=other),))
+    later(bench, days=2)
+    bench.unimaged()
+    own = bench.image("KNEE", AccessionNumber="7", StudyDescription="XR KNEE", day="20260104")
+    with bench.database.reading() as connection:
+        before = [row.key for row in checks.listing(connection, accession_number="7")]
+    sibling = bench.image("KNEE", AccessionNumber="9", StudyDescription="XR KNEE", day="20260104")
+
+    bench.check(sibling)
+    bench.check(own)
+
+    with bench.database.reading() as connection:
+        kept = {row.key: row.verdict for row in checks.listing(connection, accession_number="7")}
+    assert [kept.get(key) for key in before] == ["incomplete"]
+
+
+def test_another_patients_order_of_the_same_number_makes_no_report_again_and_again(
+    bench: Bench,
+) -> None:
+    bench.book.keep((order("7", "KNEE", patient=PatientKey(patient_id="OLDID")),))
+    later(bench, days=2)
+    first = bench.image("KNEE", AccessionNumber="7", StudyDescription="XR KNEE", day="20260104")
+    other = bench.image("ANKLE", AccessionNumber="8", StudyDescription="XR ANKLE", day="20260104")
+    bench.check(first)
+    bench.check(other)
+    settled = bench.changes(first), bench.changes(other)
+
+    for study in (first, other, first, other):
+        bench.unimaged()
+        bench.check(study)
+
+    assert (bench.changes(first), bench.changes(other)) == settled
 
 
 def test_an_order_for_tomorrow_is_awaited_however_long_ago_the_last_image_came() -> None:

@@ -43,6 +43,19 @@ def test_dciodvfy_finds_nothing_wrong_with_a_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer("dicom3tools")
+@pytest.mark.parametrize("declared", [None, "ISO_IR 6", ["ISO 2022 IR 6", "ISO 2022 IR 87"]])
+def test_dciodvfy_reads_letters_beyond_ascii(
+    tmp_path: Path, declared: str | list[str] | None
+) -> None:
+    require("dciodvfy")
+    image = source(tmp_path, SpecificCharacterSet=declared, RequestingPhysician="Old^Doctor")
+    copy, _ = build(planned(Move(source=image, order=order(description="Röntgen Knöchel"))))
+    path = tmp_path / "copy.dcm"
+    path.write_bytes(copy.content)
+    assert judged(path) - judged(image.path) == set()
+
+
+@pytest.mark.peer("dicom3tools")
 @pytest.mark.data
 @pytest.mark.parametrize("name", REAL)
 def test_a_copy_has_no_fault_that_its_image_has_not(name: str, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from audit.errors import InvalidConfiguration, PeerUnreachable
-from dicom_node.config.accession import EmailSettings, WebhookSettings
+from dicom_node.config.accession import AccessionSettings, EmailSettings, WebhookSettings
+from dicom_node.notify.begin import channels_of
 from dicom_node.notify.mail import Mail
 from dicom_node.notify.message import ProposalEvent
 from dicom_node.notify.port import NotTaken
+from dicom_node.notify.step import make_channels
 from dicom_node.notify.webhook import Webhook
 from inference.accessions import (
     AccessionRef,
@@ -165,7 +167,8 @@ class _Smtp(socketserver.StreamRequestHandler):
                 self.server.got.append(b"".join(lines))
                 self._say("250 taken")
             elif verb == "RCPT":
-                self._say(self.server.answer)
+                [refused] = [a for each, a in self.server.refuses.items() if each in line] or [""]
+                self._say(refused or self.server.answer)
             else:
                 self._say("250 fine" if verb != "QUIT" else "221 bye")
             if verb == "QUIT":
@@ -178,12 +181,12 @@ class _Smtp(socketserver.StreamRequestHandler):
 @pytest.fixture
 def smtp() -> Iterator[Any]:
     server: Any = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp)
-    server.answer, server.got = "250 fine", []
+    server.answer, server.refuses, server.got = "250 fine", {}, []
     with served(server):
         yield server
 
 
-def mail(server: Any, **changes: Any) -> Mail:
+def email(server: Any, **changes: Any) -> EmailSettings:
     settings: dict[str, Any] = {
         "host": "127.0.0.1",
         "port": server.server_address[1],
@@ -192,7 +195,11 @@ def mail(server: Any, **changes: Any) -> Mail:
         "recipients": ("lead@example.org",),
         "timeout_s": 5,
     }
-    return Mail(EmailSettings(**{**settings, **changes}))
+    return EmailSettings(**{**settings, **changes})
+
+
+def mail(server: Any, **changes: Any) -> Mail:
+    return Mail(email(server, **changes))
 
 
 def test_a_mail_says_where_to_look_and_names_no_order(smtp: Any) -> None:
@@ -221,6 +228,34 @@ def test_recipients_that_are_refused_are_not_tried_again(
     smtp.answer = answer
     with pytest.raises(error):
         mail(smtp).tell(row(), ProposalEvent.OPEN, "k")
+
+
+BOTH = ("lead@example.org", "second@example.org")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [("550 no such user", NotTaken), ("450 greylisted", PeerUnreachable)]
+)
+def test_a_mail_that_one_of_several_recipients_did_not_get_is_not_done(
+    smtp: Any, answer: str, error: type[Exception]
+) -> None:
+    smtp.refuses["second@"] = answer
+    with pytest.raises(error):
+        mail(smtp, recipients=BOTH).tell(row(), ProposalEvent.OPEN, "k")
+
+
+def test_each_recipient_is_told_and_tried_again_alone(smtp: Any) -> None:
+    settings = AccessionSettings(email=email(smtp, recipients=(*BOTH, BOTH[0])))
+    smtp.refuses["second@"] = "450 greylisted"
+    channels, names = make_channels(settings), channels_of(settings)
+    assert len(names) == 2
+    channels[names[0]].tell(row(), ProposalEvent.OPEN, "k")
+    with pytest.raises(PeerUnreachable):
+        channels[names[1]].tell(row(), ProposalEvent.OPEN, "k")
+    smtp.refuses.clear()
+    channels[names[1]].tell(row(), ProposalEvent.OPEN, "k")
+    assert [message_from_bytes(raw)["To"] for raw in smtp.got] == list(BOTH)
+    assert "email" in channels, "messages begun before the update still have their channel"
 
 
 def test_a_mail_server_that_is_busy_or_away_is_tried_again(smtp: Any) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.bootstrap_data import open_database
 from dicom_node.cli import main as command_line
+from dicom_node.config.load import load
+from inference.orders import PatientKey
+from storage.engine import migrate
+from storage.unmapped import note_texts
+from tests.reconciling import Bench, order
 
 HEAVY = ("torch", "openvino", "fastapi", "pynetdicom", "highdicom", "scipy")
 
@@ -94,3 +100,31 @@ def test_an_empty_database_has_no_tables_either(
     (tmp_path / "node-data" / "node.db").touch()
     assert command_line.main(["studies"]) == command_line.EXIT_UNAVAILABLE
     assert "the database has no tables" in capsys.readouterr().err
+
+
+def test_brackets_and_colons_in_a_strangers_text_are_printed_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"storage: {{root: {tmp_path / 'node'}, minimum_free_bytes: 0}}\n")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert command_line.main(["db", "upgrade", "--config", str(config)]) == 0
+    with open_database(load(config)) as database:
+        migrate(database)
+        bench = Bench(database, tmp_path / "files")
+        tags = {"AccessionNumber": "A[/1]", "PatientID": "P[/2]", "StudyDescription": "XR KNEE"}
+        bench.book.keep((order("B[/3]", "ANKLE", patient=PatientKey(patient_id="P[/2]")),))
+        bench.check(bench.image("ANKLE", **tags))
+        with database.transaction() as connection:
+            note_texts(connection, [("StudyDescription", "Gadget [ap/lat] :smile:")])
+    capsys.readouterr()
+
+    for words, told in (
+        (["accession", "list"], "A[/1]"),
+        (["accession", "show", "1"], "B[/3]"),
+        (["accession", "unmapped"], "Gadget [ap/lat] :smile:"),
+        (["studies"], "P[/2]"),
+        (["jobs", "list"], "notify:1:open:webhook"),
+    ):
+        assert command_line.main([*words, "--config", str(config)]) == 0
+        assert told in capsys.readouterr().out

@@ -9,12 +9,13 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, generate_uid
 
 from dicom_node.correction import build as building
+from dicom_node.correction import copies as copies_module
 from dicom_node.correction.build import build
 from dicom_node.correction.plan import CorrectionPlan, Move
 from dicom_node.correction.port import NotMendable
 from dicom_node.correction.preview import preview_of
 from dicom_node.correction.selfcheck import UnfitCorrection
-from dicom_node.report.evidence import text_of
+from dicom_node.report.evidence import element, text_of
 from tests.corrections import MAKER, order, planned, source
 
 
@@ -169,6 +170,87 @@ def test_an_order_that_the_character_set_cannot_hold_turns_the_copy_to_utf_8(
     assert copy.SpecificCharacterSet == "ISO_IR 192"
     assert str(copy.PatientName) == "Müller^Ärmel"
     assert copy.StudyDescription == "Лодыжка"
+
+
+@pytest.mark.parametrize("declared", [None, "ISO_IR 6", ["ISO 2022 IR 6", "ISO 2022 IR 87"]])
+def test_letters_beyond_ascii_turn_an_image_that_declares_none_to_utf_8(
+    tmp_path: Path, declared: str | list[str] | None
+) -> None:
+    image = source(tmp_path, SpecificCharacterSet=declared)
+
+    [copy], _ = built(planned(Move(source=image, order=order(description="Röntgen Knöchel"))))
+
+    assert copy.SpecificCharacterSet == "ISO_IR 192"
+    assert copy.get_item("StudyDescription").value.decode("utf-8").strip() == "Röntgen Knöchel"
+
+
+@pytest.mark.parametrize("number", ["A" * 17, "A\\B"])
+def test_a_number_that_fits_into_no_image_makes_no_package(tmp_path: Path, number: str) -> None:
+    with pytest.raises(NotMendable, match="accession number"):
+        planned(Move(source=source(tmp_path), order=order(accession_number=number)))
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_text_and_numbers_that_do_not_fit_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = source(tmp_path, SpecificCharacterSet="ISO_IR 6")
+    plan = planned(Move(source=image, order=order(description="Röntgen")))
+    [copy] = plan.copies
+    told = element("AccessionNumber", "A" * 30)
+    changes = tuple(replace(c, after=told) if c.tag == told.tag else c for c in copy.changes)
+    unfit = replace(copy, changes=changes, order=replace(copy.order, accession_number="A" * 30))
+    monkeypatch.setattr(copies_module, "holds", lambda *_: True)
+
+    with pytest.raises(UnfitCorrection) as raised:
+        list(build(replace(plan, copies=(unfit,))))
+    assert set(raised.value.rules) == {
+        "the Accession Number fits its VR (PS3.5 Section 6.2)",
+        "the character set holds what the order says",
+    }
+
+
+_DOCTORS = {
+    "ReferringPhysicianName": "Old^Doctor",
+    "RequestingPhysician": "Old^Doctor",
+    "RequestingService": "OLD WARD",
+    "PhysiciansOfRecord": "Old^Doctor",
+    "StudyComments": "of the old order",
+}
+
+
+def test_doctors_and_ward_of_the_old_order_are_not_in_the_copy(tmp_path: Path) -> None:
+    person = Dataset()
+    person.InstitutionName = "Old practice"
+    sequences = {
+        "ReferringPhysicianIdentificationSequence": [person],
+        "RequestingPhysicianIdentificationSequence": [person],
+        "PhysiciansOfRecordIdentificationSequence": [person],
+    }
+    image = source(tmp_path, **_DOCTORS, **sequences)
+    plan = planned(Move(source=image, order=order()))
+
+    [copy], _ = built(plan)
+
+    assert copy.ReferringPhysicianName == ""
+    assert not [k for k in (*_DOCTORS, *sequences) if k in copy and copy[k].value]
+    assert any("Referring Physician" in remark for remark in plan.copies[0].remarks)
+    [kept] = copy.OriginalAttributesSequence[-1].ModifiedAttributesSequence
+    assert {*_DOCTORS, *sequences} <= {each.keyword for each in kept}
+
+
+@pytest.mark.parametrize("referring", ["New^Doctor", ""])
+def test_who_referred_is_taken_from_the_target_study_even_where_it_says_nobody(
+    tmp_path: Path, referring: str
+) -> None:
+    image = source(tmp_path, **_DOCTORS)
+    there = {"StudyDate": "20260102", "StudyID": "", "ReferringPhysicianName": referring}
+    known = order(study_instance_uid="1.2.3", study=there)
+
+    [copy], _ = built(planned(Move(source=image, order=known)))
+
+    assert copy.ReferringPhysicianName == referring
+    assert copy.StudyID in ("", None)
 
 
 def test_signatures_do_not_outlive_the_change(tmp_path: Path) -> None:
