@@ -1,7 +1,8 @@
 """Orders under which no image came: which they are, and when none is awaited any more (pure)."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -22,6 +23,24 @@ class Waiting:
     def active(self) -> bool:
         """Whether some of its orders still holds."""
         return any(order.state is not OrderState.CANCELLED for order in self.orders)
+
+
+def by_patient(orders: Iterable[Order]) -> Mapping[PatientKey, list[Order]]:
+    """Return orders by whose they are.
+
+    One that names no issuer of its Patient ID is of the patient whom others name, if it is one.
+    """
+    told = list(orders)
+    issuers: dict[str, set[str]] = defaultdict(set)
+    for order in told:
+        issuers[order.patient.patient_id].add(order.patient.issuer)
+    people: dict[PatientKey, list[Order]] = defaultdict(list)
+    for order in told:
+        patient_id = order.patient.patient_id
+        named = issuers[patient_id] - {""}
+        issuer = next(iter(named)) if len(named) == 1 else order.patient.issuer
+        people[PatientKey(patient_id=patient_id, issuer=issuer)].append(order)
+    return people
 
 
 def waiting_of(patient: PatientKey, orders: Iterable[Order]) -> list[Waiting]:

@@ -1,6 +1,5 @@
 """Judges orders under which no image came, once none is awaited any more; runs at intervals."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,20 @@ from audit.clock import Clock
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, Unimaged
 from dicom_node.orders.choice import Declared, holding
-from dicom_node.orders.waiting import Waiting, first_day, is_overdue, keys_of, waiting_of
+from dicom_node.orders.waiting import (
+    Waiting,
+    by_patient,
+    first_day,
+    is_overdue,
+    keys_of,
+    waiting_of,
+)
 from dicom_node.pipeline.gathering import shown_of
 from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import day_of
 from dicom_node.pipeline.work import Work, overdue_key
 from inference.accessions import accession_to_json
-from inference.orders import Order, PatientKey, order_from_json
+from inference.orders import Order, order_from_json
 from inference.reconcile import reconcile
 from inference.regions import RegionMap
 from storage import checks
@@ -58,13 +64,9 @@ class JudgeUnimaged:
         now = parts.clock.now()
         with parts.database.reading() as connection:
             rows = unimaged_orders(connection, first_day(parts.settings, now), now.date())
-        people: dict[PatientKey, list[Order]] = defaultdict(list)
-        row_ids: dict[int, int] = {}
-        for row in rows:
-            order = order_from_json(row.document)
-            people[order.patient].append(order)
-            row_ids[id(order)] = row.id
-        for patient, orders in people.items():
+        told = [order_from_json(row.document) for row in rows]
+        row_ids = {id(order): row.id for order, row in zip(told, rows, strict=True)}
+        for patient, orders in by_patient(told).items():
             for each in waiting_of(patient, orders):
                 first = min(row_ids[id(order)] for order in each.orders)
                 with parts.database.transaction() as connection:

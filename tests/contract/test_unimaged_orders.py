@@ -158,6 +158,19 @@ def test_an_order_that_one_source_tells_with_an_issuer_and_one_without_is_one(
     assert (row.key, row.verdict) == (waiting.key, "incomplete")
 
 
+def test_an_order_that_one_source_tells_with_an_issuer_of_the_patient_is_one(
+    bench: Bench,
+) -> None:
+    told = order("B", "ANKLE", patient=PatientKey(patient_id="P1", issuer="HOSP"))
+    bench.book.keep((told, order("B", "ANKLE", source=ExpectationSource.WORKLIST)))
+    later(bench, days=2)
+    bench.unimaged()
+    with bench.database.reading() as connection:
+        assert [row.verdict for row in checks.listing(connection, accession_number="B")] == [
+            "incomplete"
+        ]
+
+
 def test_where_it_was_cancelled_it_is_not_missed(bench: Bench) -> None:
     told = order("B", "ANKLE", issuer="RIS", state=OrderState.CANCELLED)
     bench.book.keep((told, order("B", "ANKLE", source=ExpectationSource.WORKLIST)))
