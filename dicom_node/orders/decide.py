@@ -89,7 +89,7 @@ class Decide:
         ------
         NoSuchProposal, IllegalTransition, StaleProposal
             See `storage.proposals.decide`.
-        NotMendable, UnfitCorrection
+        NotMendable
             Nothing was accepted or sent: a correction would be impossible.
         NobodyDecided
             `actor` is empty.
