@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.errors import Fault
@@ -193,8 +193,10 @@ def listing(
     study_id: int | None = None,
     limit: int = 100,
 ) -> list[JobRow]:
-    """Return jobs, the most recently changed first."""
-    statement = _select().order_by(Job.updated_at.desc(), Job.key).limit(limit)
+    """Return jobs: the parked first, then the queued, then what is over; of each the most
+    recently changed first."""
+    rank = case({str(JobState.PARKED): 0, str(JobState.QUEUED): 1}, value=Job.state, else_=2)
+    statement = _select().order_by(rank, Job.updated_at.desc(), Job.key).limit(limit)
     if state is not None:
         statement = statement.where(Job.state == str(state))
     if kind is not None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dicom_node.bootstrap_beside import open_work
 from dicom_node.bootstrap_data import open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, positive, print_json_lines
 from dicom_node.config.load import load
 from storage import jobs
 from storage.states import JobKind, JobState
@@ -22,7 +22,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_config_flag(listing)
     listing.add_argument("--state", choices=[s.value for s in JobState])
     listing.add_argument("--kind", choices=[k.value for k in JobKind])
-    listing.add_argument("--limit", type=int, default=100, metavar="N")
+    listing.add_argument("--limit", type=positive, default=100, metavar="N")
     add_json_flag(listing)
     listing.set_defaults(run=run_list)
     for name, text in (
@@ -50,7 +50,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         print("no such jobs")
         return 0
     table = Table("job", "state", "attempt", "due", "reason", box=None)
-    for row in sorted(rows, key=lambda row: row.state is not JobState.PARKED):
+    for row in rows:
         reason = f"{row.error_code}: {row.error}" if row.error_code else ""
         due = row.due_at.isoformat(timespec="seconds") if row.state is JobState.QUEUED else ""
         table.add_row(row.key, row.state.value, str(row.attempt), due, reason)
