@@ -223,8 +223,8 @@ def counts(connection: Connection) -> dict[tuple[JobKind, JobState], int]:
 
 
 def open_queues(connection: Connection) -> set[str]:
-    """Return the queues that hold work which is not done."""
-    statement = select(Job.queue).where(Job.state == str(JobState.QUEUED)).distinct()
+    """Return the queues that hold work which is not over; a person may re-drive the parked."""
+    statement = select(Job.queue).where(Job.state.in_([str(state) for state in OPEN])).distinct()
     return set(connection.scalars(statement))
 
 
