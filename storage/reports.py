@@ -244,7 +244,7 @@ def record_delivery(
     outcome: str,
     status: str,
     at: datetime,
-) -> bool:
+) -> int | None:
     """Keep what the peer answered for one object; counts as one attempt.
 
     An object that has arrived stays arrived: a later failure of a needless repetition does
@@ -252,10 +252,11 @@ def record_delivery(
 
     Returns
     -------
-    bool
-        False when there is no such delivery, or its object has arrived already.
+    int or None
+        The number of the attempt, which no other answer for this object has; None when there
+        is no such delivery, or its object has arrived already.
     """
-    changed = connection.execute(
+    return connection.execute(
         update(Delivery)
         .where(
             Delivery.report_object_fk == report_object_id,
@@ -268,8 +269,8 @@ def record_delivery(
             attempts=Delivery.attempts + 1,
             delivered_at=at if outcome in ARRIVED else None,
         )
-    )
-    return changed.rowcount == 1
+        .returning(Delivery.attempts)
+    ).scalar_one_or_none()
 
 
 def send_refused_again(connection: Connection, report_id: int, destination: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Barrier, Event, Thread
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from dicom_node.config.settings import RetrySettings
 from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.answers import all_alike
 from dicom_node.delivery.outcome import OutgoingObject, SendStatus
-from dicom_node.pipeline.deliver import Deliver, DeliverParts, Refused
+from dicom_node.pipeline.deliver import Deliver, DeliverParts, NotStored, Refused
 from dicom_node.pipeline.work import Work, deliver_key, deliver_queue
 from storage import jobs, reports
 from storage.engine import migrate
@@ -150,3 +151,26 @@ def test_what_was_refused_is_sent_again_when_a_person_redrives_it(desk: Desk) ->
     assert desk.sender.sent == [1, 1]
     assert desk.job(key).state is JobState.DONE
     assert desk.recorded() == [(1, "HTTP 401"), (2, "0000H")]
+
+
+def test_each_of_two_jobs_that_send_an_object_at_once_has_its_record(desk: Desk) -> None:
+    """The first of them is answered first, that it failed; the second brings it there."""
+    first, second = desk.report(1), desk.report(2)
+    both, failed = Barrier(2), Event()
+
+    def answers(objects: Sequence[OutgoingObject]) -> list[SendStatus]:
+        both.wait(20)  # each has read what is to be sent
+        if len(objects) == 1:
+            return answering(Outcome.FAILED, "link-lost")(objects)
+        assert failed.wait(20)
+        return answering(Outcome.DELIVERED, "0000H")(objects)
+
+    desk.sender.answers = answers
+    other = Thread(target=desk.deliver, args=(desk.job(second),))
+    other.start()
+    with pytest.raises(NotStored):
+        desk.deliver(desk.job(first))
+    failed.set()
+    other.join(20)
+
+    assert desk.recorded() == [(1, "link-lost"), (2, "0000H"), (1, "0000H")]

@@ -227,20 +227,12 @@ def test_every_object_of_the_profile_is_delivered_once(database: Database) -> No
 def test_what_has_arrived_stays_arrived(database: Database, arrived: str) -> None:
     (row,) = delivering(database, new_object())
 
-    def answer(outcome: str, status: str) -> bool:
-        with database.transaction() as connection:
-            return reports.record_delivery(
-                connection,
-                report_object_id=row.report_object_id,
-                destination="pacs",
-                outcome=outcome,
-                status=status,
-                at=NOON,
-            )
+    def answer(outcome: str, status: str) -> int | None:
+        return keep_answer(database, row, outcome, status)
 
-    assert answer("failed", "A700H")
-    assert answer(arrived, "0000H")
-    assert not answer("failed", "A700H")
+    assert answer("failed", "A700H") == 1
+    assert answer(arrived, "0000H") == 2
+    assert answer("failed", "A700H") is None
     with database.reading() as connection:
         (kept,) = reports.deliveries(connection, report_id_of(connection), "pacs")
         assert reports.deliveries(connection, report_id_of(connection), "elsewhere") == []
@@ -251,6 +243,20 @@ def test_what_has_arrived_stays_arrived(database: Database, arrived: str) -> Non
         NOON,
     )
     assert kept.arrived
+
+
+def keep_answer(
+    database: Database, row: reports.DeliveryRow, outcome: str, status: str
+) -> int | None:
+    with database.transaction() as connection:
+        return reports.record_delivery(
+            connection,
+            report_object_id=row.report_object_id,
+            destination="pacs",
+            outcome=outcome,
+            status=status,
+            at=NOON,
+        )
 
 
 def report_id_of(connection: Connection) -> int:
