@@ -1,7 +1,6 @@
 """``dicom-node audit``: find, show and prove what was predicted."""
 
 import argparse
-import getpass
 import json
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from audit.entries import RecordKind
 from audit.pseudonym import Pseudonyms
 from audit.store import AuditFilter, AuditRow, append, get, query, verify
 from dicom_node.bootstrap_data import audit_writer, open_pseudonyms, open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, positive, print_json_lines
+from dicom_node.cli.parsing import add_config_flag, add_json_flag, positive, print_json_lines, user
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
 from storage.session import Database
@@ -207,7 +206,7 @@ def _note_access(
         append(
             connection,
             audit_writer(settings).access(
-                actor=getpass.getuser(),
+                actor=user(),
                 action=action,
                 query=what,
                 recorded_at=SystemClock().now(),
