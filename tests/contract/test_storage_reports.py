@@ -259,6 +259,36 @@ def keep_answer(
         )
 
 
+def test_a_refused_sr_that_arrived_in_another_profile_counts_no_more(database: Database) -> None:
+    first, other = delivering(database, new_object(), new_object("SC"))
+    with database.transaction() as connection:
+        report_id = report_id_of(connection)
+        reports.add_report_objects(connection, report_id, [new_object(profile="ihe-air")])
+        *_, instead = reports.ensure_deliveries(
+            connection, report_id=report_id, profile="ihe-air", destination="pacs"
+        )
+
+    def so_far() -> tuple[int, int]:
+        with database.reading() as connection:
+            [row] = listing.study_listing(connection, 1)
+        return row.delivered, row.deliveries
+
+    keep_answer(database, first, "refused", "sop-class-not-supported")
+    assert so_far() == (0, 3)
+    keep_answer(database, instead, "delivered", "0000H")
+    assert so_far() == (1, 2)
+    keep_answer(database, other, "refused", "C000H")
+    assert so_far() == (1, 2)
+
+    with database.transaction() as connection:
+        reports.send_refused_again(connection, report_id, "elsewhere")
+        assert reports.undelivered(connection, report_id, "pacs") == []
+        reports.send_refused_again(connection, report_id, "pacs")
+        [again] = reports.undelivered(connection, report_id, "pacs")
+    assert again.sop_instance_uid == other.sop_instance_uid
+    assert (again.outcome, again.status, again.attempts) == ("pending", "", 1)
+
+
 def report_id_of(connection: Connection) -> int:
     return connection.scalars(select(Report.id)).one()
 
