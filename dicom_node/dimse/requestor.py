@@ -119,7 +119,7 @@ class Requestor:
                     (evt.EVT_CONN_OPEN, _bound_silence, [timeout_s]),
                 ],
             )
-        except OSError:
+        except (OSError, UnicodeError):  # a name that cannot be looked up
             raise PeerUnreachable("the host name has no address") from None
         answer = assoc.acceptor.primitive
         if assoc.is_rejected and answer is not None:

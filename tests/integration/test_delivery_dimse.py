@@ -247,8 +247,10 @@ def test_a_peer_that_falls_silent_within_its_acceptance_is_unreachable(three, sa
         kept[0].close()
 
 
-def test_a_host_without_an_address_is_unreachable(three):
-    sender = make_sender(dimse_destination(104, host="no-such-host.invalid"), CALLING)
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "pacs..local"])
+def test_a_host_without_an_address_is_unreachable(three, host):
+    settings = dimse_destination(104).model_copy(update={"host": host})
+    sender = make_sender(settings, CALLING)
 
     with pytest.raises(PeerUnreachable):
         sender.send(three)
