@@ -184,7 +184,8 @@ class DimseDestination(Section):
     """Its private key, PEM."""
 
     timeout_s: Seconds = 30.0
-    """For connecting, and for every answer."""
+    """For connecting, for every answer, and for how long nothing may move while an object is
+    sent. The answer to an object is awaited longer, by a second for each 100 000 bytes of it."""
 
     profile: ReportProfile = ReportProfile.VIEWER
     """The form of SR that it takes: ``viewer`` or ``ihe-air``."""

@@ -216,6 +216,20 @@ def test_a_peer_that_never_speaks_is_unreachable(three):
             sender.send(three)
 
 
+def test_an_object_may_be_longer_on_its_way_than_the_peer_may_be_silent(large):
+    def slowly(client, server):
+        while said := client.recv(1 << 16):
+            time.sleep(0.01)  # 16 MB take more than two seconds
+            server.sendall(said)
+
+    with scripted_scp([CR], PLAIN) as scp, relayed(scp.port, slowly) as port:
+        started = time.monotonic()
+        answers = make_sender(dimse_destination(port, timeout_s=1), CALLING).send([large])
+
+    assert words(answers) == [(Outcome.DELIVERED, "0000H")]
+    assert time.monotonic() - started > 2
+
+
 @pytest.mark.timeout(30)
 def test_a_peer_that_stops_reading_within_an_object_is_given_up(three, large):
     with scripted_scp([CR], PLAIN) as scp, relayed(scp.port, first_bytes) as port:
