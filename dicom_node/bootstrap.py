@@ -5,6 +5,7 @@ needs), `bootstrap_beside` (commands that change a node's work from beside it), 
 """
 
 import hashlib
+from collections.abc import Mapping
 
 from fastapi import FastAPI
 
@@ -30,7 +31,7 @@ from dicom_node.pipeline.reconcile import Reconcile, ReconcileParts
 from dicom_node.pipeline.report import ReportParts, WriteReport
 from dicom_node.pipeline.runner import Runner, Step
 from dicom_node.pipeline.settle import Settle, StillComing
-from dicom_node.pipeline.work import Work, deliver_queue
+from dicom_node.pipeline.work import OnPark, Work, deliver_queue
 from dicom_node.report.uids import node_device_uid
 from dicom_node.version import software_version
 from dicom_node.web.accessions import accessions_router
@@ -108,6 +109,8 @@ def build_node(settings: NodeSettings) -> Node:
         build_mender(settings, ground.database, ground.files, ground.work, ground.clock),
         StillComing(presence, access.settle_s_for, ground.clock),
     )
+    analyse = _analyse(ground, inference)
+    on_park: dict[JobKind, OnPark] = {JobKind.ANALYSE: analyse.parked}
     committer = GroupCommitter(ground.database)
     intake = Intake(
         IntakeParts(
@@ -139,7 +142,7 @@ def build_node(settings: NodeSettings) -> Node:
             files=ground.files,
             committer=committer,
             engine=ground.engine,
-            runner=_runner(ground, inference, orders),
+            runner=_runner(ground, inference, orders, analyse, on_park),
             queues=_queues(settings),
             inference=inference,
             intake=intake,
@@ -154,6 +157,7 @@ def build_node(settings: NodeSettings) -> Node:
                     database=ground.database,
                     engine=ground.engine,
                     work=ground.work,
+                    on_park=on_park,
                     files=ground.files,
                     executor_id=ground.executor_id,
                     clock=ground.clock,
@@ -206,15 +210,14 @@ def _ground(settings: NodeSettings) -> Ground:
     )
 
 
-def _runner(ground: Ground, inference: InferenceService, orders: Orders) -> Runner:
-    settings, regions = ground.settings, ground.regions
-    analyse = Analyse(
+def _analyse(ground: Ground, inference: InferenceService) -> Analyse:
+    return Analyse(
         AnalyseParts(
             database=ground.database,
             files=ground.files,
             inference=inference,
-            regions=regions,
-            routes=settings.routes,
+            regions=ground.regions,
+            routes=ground.settings.routes,
             work=ground.work,
             writer=ground.writer,
             pseudonyms=ground.pseudonyms,
@@ -222,6 +225,16 @@ def _runner(ground: Ground, inference: InferenceService, orders: Orders) -> Runn
             metrics=ground.metrics,
         )
     )
+
+
+def _runner(
+    ground: Ground,
+    inference: InferenceService,
+    orders: Orders,
+    analyse: Analyse,
+    on_park: Mapping[JobKind, OnPark],
+) -> Runner:
+    settings, regions = ground.settings, ground.regions
     write_report = WriteReport(
         ReportParts(
             database=ground.database,
@@ -280,7 +293,7 @@ def _runner(ground: Ground, inference: InferenceService, orders: Orders) -> Runn
         database=ground.database,
         work=ground.work,
         steps=steps,
-        on_park={JobKind.ANALYSE: analyse.parked},
+        on_park=on_park,
         clock=ground.clock,
         metrics=ground.metrics,
     )

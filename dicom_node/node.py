@@ -224,6 +224,6 @@ def prepare_database(database: Database) -> None:
         The tables are of another release; ``dicom-node db upgrade`` is a person's word.
     """
     if schema.is_empty(database):
+        migrate(database)  # first: a start that ends between the two finds it empty still
         schema.upgrade(database)
-        migrate(database)
     schema.require_head(database)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, Select, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.errors import Fault
 from storage.models import Job
+from storage.reports import send_refused_again
 from storage.states import JobKind, JobState, check
 
 OPEN = (JobState.QUEUED, JobState.PARKED)
@@ -163,8 +164,9 @@ def park(
 def redrive(connection: Connection, key: str, now: datetime) -> int:
     """Queue a parked job again; return the number of its next attempt.
 
-    Counting towards the limit of attempts starts anew. Enqueue in the same transaction.
-    Raises as `finish`, and StaleJob when the job is queued already.
+    Counting towards the limit of attempts starts anew, and what a destination refused is sent
+    to it once more. Enqueue in the same transaction. Raises as `finish`, and StaleJob when the
+    job is queued already.
     """
     job = _need(connection, key)
     if job.state is JobState.QUEUED:
@@ -172,6 +174,9 @@ def redrive(connection: Connection, key: str, now: datetime) -> int:
     attempt = job.attempt + 1
     values = {"attempt": attempt, "first_attempt": attempt, "due_at": now}
     _change(connection, job, JobState.QUEUED, now, values)
+    if job.kind is JobKind.DELIVER:
+        _, report_id, destination = key.split(":", 2)
+        send_refused_again(connection, int(report_id), destination)
     return attempt
 
 
@@ -188,8 +193,10 @@ def listing(
     study_id: int | None = None,
     limit: int = 100,
 ) -> list[JobRow]:
-    """Return jobs, the most recently changed first."""
-    statement = _select().order_by(Job.updated_at.desc(), Job.key).limit(limit)
+    """Return jobs: the parked first, then the queued, then what is over; of each the most
+    recently changed first."""
+    rank = case({str(JobState.PARKED): 0, str(JobState.QUEUED): 1}, value=Job.state, else_=2)
+    statement = _select().order_by(rank, Job.updated_at.desc(), Job.key).limit(limit)
     if state is not None:
         statement = statement.where(Job.state == str(state))
     if kind is not None:
@@ -216,8 +223,8 @@ def counts(connection: Connection) -> dict[tuple[JobKind, JobState], int]:
 
 
 def open_queues(connection: Connection) -> set[str]:
-    """Return the queues that hold work which is not done."""
-    statement = select(Job.queue).where(Job.state == str(JobState.QUEUED)).distinct()
+    """Return the queues that hold work which is not over; a person may re-drive the parked."""
+    statement = select(Job.queue).where(Job.state.in_([str(state) for state in OPEN])).distinct()
     return set(connection.scalars(statement))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from storage.models import Accession, Delivery, Instance, Job, Patient, Report, ReportObject, Study
-from storage.reports import ARRIVED
+from storage.reports import ARRIVED, sr_replaced
 from storage.states import JobState
 
 
@@ -39,7 +39,8 @@ class StudyListing:
     """The newest report's document; None before the first."""
 
     deliveries: int
-    """Objects of the newest report that have a destination."""
+    """Objects of the newest report that have a destination; without an SR that was refused
+    there and arrived in another profile."""
 
     delivered: int
     """Of these, how many arrived."""
@@ -108,7 +109,7 @@ def _deliveries() -> Select[Any]:
         select(func.count())
         .select_from(Delivery)
         .join(ReportObject, ReportObject.id == Delivery.report_object_fk)
-        .where(ReportObject.report_fk == Report.id)
+        .where(ReportObject.report_fk == Report.id, ~sr_replaced())
         .correlate(Report)
     )
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, select, update
 from sqlalchemy import insert as plain_insert
+from sqlalchemy.orm import aliased
 
 from storage.models import Delivery, Report, ReportInstance, ReportObject, Study
 from storage.rows import NoSuchRow, columns_of, insert, made_of
@@ -243,7 +244,7 @@ def record_delivery(
     outcome: str,
     status: str,
     at: datetime,
-) -> bool:
+) -> int | None:
     """Keep what the peer answered for one object; counts as one attempt.
 
     An object that has arrived stays arrived: a later failure of a needless repetition does
@@ -251,10 +252,11 @@ def record_delivery(
 
     Returns
     -------
-    bool
-        False when there is no such delivery, or its object has arrived already.
+    int or None
+        The number of the attempt, which no other answer for this object has; None when there
+        is no such delivery, or its object has arrived already.
     """
-    changed = connection.execute(
+    return connection.execute(
         update(Delivery)
         .where(
             Delivery.report_object_fk == report_object_id,
@@ -267,8 +269,46 @@ def record_delivery(
             attempts=Delivery.attempts + 1,
             delivered_at=at if outcome in ARRIVED else None,
         )
+        .returning(Delivery.attempts)
+    ).scalar_one_or_none()
+
+
+def send_refused_again(connection: Connection, report_id: int, destination: str) -> None:
+    """Let what a destination refused of a report be sent to it once more, as on a person's
+    word; an SR that arrived in another profile is not sent in the refused one again."""
+    own = select(ReportObject.id).where(ReportObject.report_fk == report_id)
+    connection.execute(
+        update(Delivery)
+        .where(
+            Delivery.report_object_fk.in_(own),
+            Delivery.destination == destination,
+            Delivery.outcome == "refused",
+            ~sr_replaced(),
+        )
+        .values(outcome="pending", status="")
     )
-    return changed.rowcount == 1
+
+
+def sr_replaced() -> ColumnElement[bool]:
+    """Whether a delivery is of an SR that was refused, and that arrived in another profile."""
+    refused, arrived = aliased(ReportObject), aliased(ReportObject)
+    other = aliased(Delivery)
+    return and_(
+        Delivery.outcome == "refused",
+        exists(
+            select(other.report_object_fk)
+            .join(arrived, arrived.id == other.report_object_fk)
+            .join(refused, refused.report_fk == arrived.report_fk)
+            .where(
+                refused.id == Delivery.report_object_fk,
+                other.destination == Delivery.destination,
+                other.outcome.in_(ARRIVED),
+                refused.role == "SR",
+                arrived.role == "SR",
+            )
+            .correlate(Delivery)
+        ),
+    )
 
 
 def deliveries(

@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -221,3 +221,35 @@ def silent_listener() -> Iterator[int]:
             thread.join()
             for connection in kept:
                 connection.close()
+
+
+@contextmanager
+def relayed(port: int, pass_on: Callable[[socket.socket, socket.socket], None]) -> Iterator[int]:
+    """Pass the answers of the server on `port` back to one client, and what the client says
+    to the server as `pass_on` (client, server) does; yield the port to call. What `pass_on`
+    leaves unread stays unread: the connections end with the block."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(("127.0.0.1", port)) as server,
+    ):
+        clients: list[socket.socket] = []
+
+        def there() -> None:
+            clients.append(listener.accept()[0])
+            threading.Thread(target=back, daemon=True).start()
+            with suppress(OSError):
+                pass_on(clients[0], server)
+
+        def back() -> None:
+            with suppress(OSError):
+                while said := server.recv(1 << 16):
+                    clients[0].sendall(said)
+
+        threading.Thread(target=there, daemon=True).start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            for each in (*clients, server):  # a mere close waits for the thread that reads
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()

@@ -1,7 +1,6 @@
 """``dicom-node accession``: how accessions stand, what is proposed, and your word on it."""
 
 import argparse
-import getpass
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -9,7 +8,13 @@ from rich.table import Table
 from audit.errors import Rejected
 from dicom_node.bootstrap_beside import open_decide
 from dicom_node.bootstrap_data import open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines, print_table
+from dicom_node.cli.parsing import (
+    add_config_flag,
+    add_json_flag,
+    print_json_lines,
+    print_table,
+    user,
+)
 from dicom_node.config.load import load
 from dicom_node.orders.decide import Decide
 from dicom_node.orders.views import SIDES, accession_view, proposal_view
@@ -135,7 +140,7 @@ def run_decide(arguments: argparse.Namespace) -> int:
             if arguments.dry_run:
                 return _dry_run(arguments, decide)
             change = decide.accept if arguments.action == "accept" else decide.reject
-            decided = change(arguments.proposal, actor=getpass.getuser(), note=arguments.note)
+            decided = change(arguments.proposal, actor=user(), note=arguments.note)
         except NoSuchProposal:
             return _failed(f"there is no proposal {arguments.proposal}")
         except IllegalTransition:

@@ -1,7 +1,6 @@
 """``dicom-node audit``: find, show and prove what was predicted."""
 
 import argparse
-import getpass
 import json
 import re
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from dicom_node.cli.parsing import (
     positive,
     print_json_lines,
     print_table,
+    user,
 )
 from dicom_node.config.load import load
 from dicom_node.config.settings import NodeSettings
@@ -212,7 +212,7 @@ def _note_access(
         append(
             connection,
             audit_writer(settings).access(
-                actor=getpass.getuser(),
+                actor=user(),
                 action=action,
                 query=what,
                 recorded_at=SystemClock().now(),

@@ -92,6 +92,8 @@ def _tried(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, False, f"{error} [{error.code}]")
     except OSError as error:
         return Finding(name, False, error.strerror or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the other checks are wanted all the same
+        return Finding(name, False, f"failed for an unknown reason ({type(error).__name__})")
 
 
 def _destination(destination: Destination, calling_ae_title: str) -> str:

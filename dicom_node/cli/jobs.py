@@ -1,14 +1,20 @@
 """``dicom-node jobs``: what is queued or parked, and a person's word on what is parked."""
 
 import argparse
-import getpass
 from dataclasses import asdict
 
 from rich.table import Table
 
 from dicom_node.bootstrap_beside import open_work
 from dicom_node.bootstrap_data import open_tables
-from dicom_node.cli.parsing import add_config_flag, add_json_flag, print_json_lines, print_table
+from dicom_node.cli.parsing import (
+    add_config_flag,
+    add_json_flag,
+    positive,
+    print_json_lines,
+    print_table,
+    user,
+)
 from dicom_node.config.load import load
 from storage import jobs
 from storage.states import JobKind, JobState
@@ -21,7 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_config_flag(listing)
     listing.add_argument("--state", choices=[s.value for s in JobState])
     listing.add_argument("--kind", choices=[k.value for k in JobKind])
-    listing.add_argument("--limit", type=int, default=100, metavar="N")
+    listing.add_argument("--limit", type=positive, default=100, metavar="N")
     add_json_flag(listing)
     listing.set_defaults(run=run_list)
     for name, text in (
@@ -49,7 +55,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         print("no such jobs")
         return 0
     table = Table("job", "state", "attempt", "due", "reason", box=None)
-    for row in sorted(rows, key=lambda row: row.state is not JobState.PARKED):
+    for row in rows:
         reason = f"{row.error_code}: {row.error}" if row.error_code else ""
         due = row.due_at.isoformat(timespec="seconds") if row.state is JobState.QUEUED else ""
         table.add_row(row.key, row.state.value, str(row.attempt), due, reason)
@@ -67,19 +73,18 @@ def run_change(arguments: argparse.Namespace) -> int:
             parked = {
                 row.key for row in jobs.listing(connection, state=JobState.PARKED, limit=100_000)
             }
-        keys = sorted(parked) if arguments.all_parked else arguments.keys
+        keys = sorted(parked) if arguments.all_parked else list(dict.fromkeys(arguments.keys))
         if not keys:
             print("nothing is parked" if arguments.all_parked else "name a job, or --all-parked")
             return 0 if arguments.all_parked else 2
         work = open_work(settings, database)
+        change = work.redrive if arguments.action == "redrive" else work.discard
         for key in keys:
-            if key not in parked:
+            if arguments.dry_run and key in parked:
+                print(f"{key}: would be {verb}")
+            elif key in parked and change(key, actor=user()):
+                print(f"{key}: {verb}")
+            else:
                 print(f"{key}: is not parked")
                 failed += 1
-            elif arguments.dry_run:
-                print(f"{key}: would be {verb}")
-            else:
-                change = work.redrive if arguments.action == "redrive" else work.discard
-                change(key, actor=getpass.getuser())
-                print(f"{key}: {verb}")
     return 1 if failed else 0

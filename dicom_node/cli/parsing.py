@@ -1,7 +1,9 @@
 """What the command modules share: arguments that many have, and output as JSON or a table."""
 
 import argparse
+import getpass
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +48,15 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def user() -> str:
+    """Return who runs the command, for the audit: a login name, or ``uid:`` and the number of
+    an account that has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13
+        return f"uid:{os.getuid()}"
 
 
 def print_json_lines(documents: Iterable[dict[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, IPvAnyNetwork, field_validator
 
-from dicom_node.config.section import Port, Seconds, Section, valid_ae_title
+from dicom_node.config.section import Port, Seconds, Section, valid_ae_title, valid_host
 
 
 class WorklistSettings(Section):
@@ -61,6 +61,7 @@ class WorklistSettings(Section):
     rest_s: Seconds = 30.0
     """For how long; then one query tries again."""
 
+    _host = field_validator("host")(valid_host)
     _title = field_validator("ae_title")(valid_ae_title)
 
 

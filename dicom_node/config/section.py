@@ -15,6 +15,23 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def valid_host(host: str) -> str:
+    """Return `host`.
+
+    Raises
+    ------
+    ValueError
+        When it is empty, or no resolver can be asked for it (RFC 1035 Section 2.3.4).
+    """
+    try:
+        asked = host.encode("idna")
+    except UnicodeError:
+        asked = b""
+    if not asked.strip():
+        raise ValueError("must be the name or the address of a machine")
+    return host
+
+
 def valid_ae_title(title: str) -> str:
     """Return `title` without padding.
 

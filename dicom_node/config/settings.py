@@ -8,12 +8,13 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from dicom_node.config.accession import AcceptAction, AccessionSettings
 from dicom_node.config.orders import Hl7Settings, WorklistSettings
-from dicom_node.config.section import Port, Seconds, Section, valid_ae_title
+from dicom_node.config.section import Port, Seconds, Section, valid_ae_title, valid_host
 
 
 class StorageSettings(Section):
@@ -183,11 +184,13 @@ class DimseDestination(Section):
     """Its private key, PEM."""
 
     timeout_s: Seconds = 30.0
-    """For connecting, and for every answer."""
+    """For connecting, for every answer, and for how long nothing may move while an object is
+    sent. The answer to an object is awaited longer, by a second for each 100 000 bytes of it."""
 
     profile: ReportProfile = ReportProfile.VIEWER
     """The form of SR that it takes: ``viewer`` or ``ihe-air``."""
 
+    _host = field_validator("host")(valid_host)
     _title = field_validator("ae_title")(valid_ae_title)
 
 
@@ -214,6 +217,17 @@ class StowDestination(Section):
 
     profile: ReportProfile = ReportProfile.VIEWER
     """The form of SR that it takes: ``viewer`` or ``ihe-air``."""
+
+    @field_validator("url")
+    @classmethod
+    def _named(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            valid_host(parts.hostname or "")
+            _ = parts.port  # raises where it is no number of a port
+        except ValueError:
+            raise ValueError("must name a machine, and a port at most") from None
+        return url
 
 
 Destination = Annotated[DimseDestination | StowDestination, Field(discriminator="kind")]

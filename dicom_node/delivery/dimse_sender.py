@@ -39,6 +39,11 @@ _UNREADABLE_ERRORS = (
 _BROKEN = (LINK_LOST, TIMED_OUT)
 """Answers after which nothing more goes over the association."""
 
+_SLOWEST_BYTES_PER_S = 100_000
+"""What a line carries at least on which images are sent at all, about 1 Mbit/s: pynetdicom
+awaits the answer from when it begins to send. A line on which nothing moves is given up
+sooner, after `timeout_s`."""
+
 
 class DimseSender:
     """The Storage SCU of one destination; safe to use from several threads.
@@ -47,7 +52,8 @@ class DimseSender:
     ----------
     settings
         The destination. `timeout_s` bounds the connection, the negotiation, each answer
-        and the release.
+        and the release; the answer to an object is awaited as much longer as its bytes take
+        on the slowest line.
     calling_ae_title
         Our own title.
 
@@ -116,6 +122,8 @@ class DimseSender:
             return _status(item, Outcome.FAILED, LINK_LOST)
         started_s = self._clock.monotonic_s()
         try:
+            sending_s = item.path.stat().st_size / _SLOWEST_BYTES_PER_S
+            assoc.dimse_timeout = self._settings.timeout_s + sending_s
             answer = assoc.send_c_store(dcmread(item.path))
         except RuntimeError:  # the association ended since we looked
             return self._lost(item, LINK_LOST)

@@ -10,7 +10,13 @@ import structlog
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.settings import StowDestination
 from dicom_node.core.outcome import Outcome
-from dicom_node.delivery.answers import LINK_LOST, TIMED_OUT, UNREADABLE, all_alike
+from dicom_node.delivery.answers import (
+    LINK_LOST,
+    NOT_ACKNOWLEDGED,
+    TIMED_OUT,
+    UNREADABLE,
+    all_alike,
+)
 from dicom_node.delivery.outcome import OutgoingObject, SendStatus
 from dicom_node.delivery.stow_response import read_response
 
@@ -24,6 +30,9 @@ _NOWHERE_UID = "2.25.1"
 _REFUSED_AT_THE_DOOR = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 )
+
+_NO_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
+"""What an address raises that no connection can be tried to."""
 
 
 class StowSender:
@@ -67,10 +76,14 @@ class StowSender:
                 )
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise PeerUnreachable("no connection to the DICOMweb service") from None
+        except _NO_ADDRESS:
+            raise PeerUnreachable("the address of the DICOMweb service is none") from None
         except httpx.TimeoutException:
             return self._lost(uids, TIMED_OUT)
         except httpx.TransportError:
             return self._lost(uids, LINK_LOST)
+        except httpx.RequestError:  # an answer that cannot be unpacked
+            return self._lost(uids, NOT_ACKNOWLEDGED)
         except OSError:
             return [self._unreadable(item) for item in objects]
         return read_response(uids, response.status_code, response.content)
@@ -91,7 +104,9 @@ class StowSender:
                 answer = client.get(
                     self._studies_url, params=query, headers={"Accept": _MEDIA_TYPE}
                 )
-        except httpx.TransportError:
+        except _NO_ADDRESS:
+            raise PeerUnreachable("the address of the DICOMweb service is none") from None
+        except httpx.RequestError:
             raise PeerUnreachable("no answer from the DICOMweb service") from None
         status = answer.status_code
         broken = status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED

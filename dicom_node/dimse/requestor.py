@@ -67,8 +67,9 @@ class Requestor:
         Parameters
         ----------
         timeout_s
-            Bounds the connection, the negotiation, each answer and the release. The peer
-            may take none of the `contexts`.
+            Bounds the connection, the negotiation, each answer and the release, and how
+            long the peer may take nothing in, or stop within a message. The peer may take
+            none of the `contexts`.
 
         Raises
         ------
@@ -113,9 +114,12 @@ class Requestor:
                 list(contexts),
                 ae_title=self._peer.ae_title,
                 tls_args=None if self._tls is None else (self._tls, self._peer.host),
-                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, _send_at_once),
+                    (evt.EVT_CONN_OPEN, _bound_silence, [timeout_s]),
+                ],
             )
-        except OSError:
+        except (OSError, UnicodeError):  # a name that cannot be looked up
             raise PeerUnreachable("the host name has no address") from None
         answer = assoc.acceptor.primitive
         if assoc.is_rejected and answer is not None:
@@ -132,6 +136,16 @@ def _send_at_once(event: evt.Event) -> None:
     transport = event.assoc.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _bound_silence(event: evt.Event, timeout_s: float) -> None:
+    """End the connection where the peer takes nothing in, or says nothing more, within a PDU.
+
+    pynetdicom itself waits for ever then, and so does its abort.
+    """
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.settimeout(timeout_s)
 
 
 def _tls_context(peer: Peer, name: str) -> ssl.SSLContext | None:

@@ -178,7 +178,7 @@ class Deliver:
     ) -> None:
         [row] = [row for row in rows if row.sop_instance_uid == answer.sop_instance_uid]
         now = self._parts.clock.now()
-        record_delivery(
+        attempt = record_delivery(
             connection,
             report_object_id=row.report_object_id,
             destination=row.destination,
@@ -186,11 +186,13 @@ class Deliver:
             status=answer.status,
             at=now,
         )
+        if attempt is None:  # another revision's job has brought it there meanwhile
+            return
         append(
             connection,
             self._parts.writer.delivery(
                 delivery_id=f"{row.report_object_id}:{row.destination}",
-                attempt=row.attempts + 1,
+                attempt=attempt,
                 subject=Subject(
                     study_instance_uid=study_instance_uid,
                     sop_instance_uid=row.sop_instance_uid,

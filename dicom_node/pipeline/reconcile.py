@@ -1,5 +1,6 @@
 """Brings domain rows that do not advance back to the engine; the net under every crash."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,13 +9,13 @@ import structlog
 from audit.clock import Clock
 from audit.errors import Fault, Transient
 from audit.metrics import Metrics
-from dicom_node.pipeline.work import Work
+from dicom_node.pipeline.work import OnPark, Work
 from storage import executors, jobs
 from storage.files import FileStore
 from storage.index import known_paths
 from storage.jobs import JobRow
 from storage.session import Database
-from storage.states import IllegalTransition
+from storage.states import IllegalTransition, JobKind
 from storage.work import Fate, WorkEngine
 
 log = structlog.get_logger()
@@ -53,6 +54,9 @@ class ReconcileParts:
     database: Database
     engine: WorkEngine
     work: Work
+    on_park: Mapping[JobKind, OnPark]
+    """What it means that a job is given up, as for the runner."""
+
     files: FileStore
     executor_id: str
     clock: Clock
@@ -111,11 +115,13 @@ class Reconcile:
             )
 
     def _bring_back(self, job: JobRow, fate: Fate) -> None:
-        parts = self._parts
+        parts, on_park = self._parts, self._parts.on_park.get(job.kind)
         if fate is Fate.CRASHED:
-            parts.work.fail(job, KillsProcesses("the process died with this work too often"))
+            killer = KillsProcesses("the process died with this work too often")
+            parts.work.fail(job, killer, on_park)
         elif fate in (Fate.ENDED, Fate.LOST):
-            parts.work.fail(job, OutcomeLost("the attempt ended and could not say how"))
+            lost = OutcomeLost("the attempt ended and could not say how")
+            parts.work.fail(job, lost, on_park)
         else:
             with parts.database.transaction() as connection:
                 parts.engine.enqueue(

@@ -246,6 +246,35 @@ def test_listing_counting_and_lateness(database: Database, study_id: int) -> Non
         assert jobs.listing(connection, study_id=8) == []
 
 
+def test_parked_jobs_are_listed_before_any_number_of_those_that_are_over(
+    database: Database, study_id: int
+) -> None:
+    for number in (1, 2, 3, 4, 5):
+        create(database, f"analyse:{number}", now=NOW + timedelta(seconds=number))
+    park(database, "analyse:1")
+    for number in (4, 5):
+        with database.transaction() as connection:
+            jobs.finish(connection, f"analyse:{number}", LATER + timedelta(seconds=number))
+
+    with database.reading() as connection:
+        keys = [job.key for job in jobs.listing(connection)]
+        assert jobs.listing(connection, limit=1)[0].key == "analyse:1"
+    assert keys == [f"analyse:{number}" for number in (1, 3, 2, 5, 4)]
+
+
+def test_a_parked_job_keeps_its_queue_open_until_it_is_over(
+    database: Database, study_id: int
+) -> None:
+    create(database, "deliver:1:gone", kind=JobKind.DELIVER, queue="deliver:gone")
+    park(database, "deliver:1:gone")
+    with database.reading() as connection:
+        assert jobs.open_queues(connection) == {"deliver:gone"}
+
+    discard(database, "deliver:1:gone")
+    with database.reading() as connection:
+        assert jobs.open_queues(connection) == set()
+
+
 def test_no_job_is_due_where_there_is_none(database: Database) -> None:
     with database.reading() as connection:
         assert jobs.oldest_due(connection) is None

@@ -227,20 +227,12 @@ def test_every_object_of_the_profile_is_delivered_once(database: Database) -> No
 def test_what_has_arrived_stays_arrived(database: Database, arrived: str) -> None:
     (row,) = delivering(database, new_object())
 
-    def answer(outcome: str, status: str) -> bool:
-        with database.transaction() as connection:
-            return reports.record_delivery(
-                connection,
-                report_object_id=row.report_object_id,
-                destination="pacs",
-                outcome=outcome,
-                status=status,
-                at=NOON,
-            )
+    def answer(outcome: str, status: str) -> int | None:
+        return keep_answer(database, row, outcome, status)
 
-    assert answer("failed", "A700H")
-    assert answer(arrived, "0000H")
-    assert not answer("failed", "A700H")
+    assert answer("failed", "A700H") == 1
+    assert answer(arrived, "0000H") == 2
+    assert answer("failed", "A700H") is None
     with database.reading() as connection:
         (kept,) = reports.deliveries(connection, report_id_of(connection), "pacs")
         assert reports.deliveries(connection, report_id_of(connection), "elsewhere") == []
@@ -251,6 +243,50 @@ def test_what_has_arrived_stays_arrived(database: Database, arrived: str) -> Non
         NOON,
     )
     assert kept.arrived
+
+
+def keep_answer(
+    database: Database, row: reports.DeliveryRow, outcome: str, status: str
+) -> int | None:
+    with database.transaction() as connection:
+        return reports.record_delivery(
+            connection,
+            report_object_id=row.report_object_id,
+            destination="pacs",
+            outcome=outcome,
+            status=status,
+            at=NOON,
+        )
+
+
+def test_a_refused_sr_that_arrived_in_another_profile_counts_no_more(database: Database) -> None:
+    first, other = delivering(database, new_object(), new_object("SC"))
+    with database.transaction() as connection:
+        report_id = report_id_of(connection)
+        reports.add_report_objects(connection, report_id, [new_object(profile="ihe-air")])
+        *_, instead = reports.ensure_deliveries(
+            connection, report_id=report_id, profile="ihe-air", destination="pacs"
+        )
+
+    def so_far() -> tuple[int, int]:
+        with database.reading() as connection:
+            [row] = listing.study_listing(connection, 1)
+        return row.delivered, row.deliveries
+
+    keep_answer(database, first, "refused", "sop-class-not-supported")
+    assert so_far() == (0, 3)
+    keep_answer(database, instead, "delivered", "0000H")
+    assert so_far() == (1, 2)
+    keep_answer(database, other, "refused", "C000H")
+    assert so_far() == (1, 2)
+
+    with database.transaction() as connection:
+        reports.send_refused_again(connection, report_id, "elsewhere")
+        assert reports.undelivered(connection, report_id, "pacs") == []
+        reports.send_refused_again(connection, report_id, "pacs")
+        [again] = reports.undelivered(connection, report_id, "pacs")
+    assert again.sop_instance_uid == other.sop_instance_uid
+    assert (again.outcome, again.status, again.attempts) == ("pending", "", 1)
 
 
 def report_id_of(connection: Connection) -> int:

@@ -14,10 +14,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from alembic import command
 from audit.errors import Disposition
 from audit.store import metadata as audit_metadata
+from dicom_node import node
 from storage import engine, schema
 from storage.order_models import Base
 from storage.resources import MissingResource, resource
 from storage.session import Database
+from storage.work import Fate, WorkEngine
 from tests.filings import filed
 
 VERSIONS = sorted((resource("alembic.ini").parent / "alembic" / "versions").glob("*.py"))
@@ -109,6 +111,27 @@ def test_a_fresh_database_is_empty_and_must_be_upgraded(empty_database: Database
     with pytest.raises(schema.SchemaMismatch, match="dicom-node db upgrade") as failure:
         schema.require_head(empty_database)
     assert failure.value.disposition is Disposition.PARK
+
+
+@pytest.mark.parametrize("ends_after", ["migrate", "upgrade"])
+def test_a_first_start_that_ended_half_way_is_made_good_by_the_next(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, ends_after: str
+) -> None:
+    of: object = node if ends_after == "migrate" else schema
+    step = getattr(of, ends_after)
+
+    def cut(database: Database) -> None:
+        step(database)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(of, ends_after, cut)
+        with pytest.raises(KeyboardInterrupt):
+            node.prepare_database(empty_database)
+
+    node.prepare_database(empty_database)
+    fates = WorkEngine(empty_database, executor_id="n").fates([("analyse:1", 1)])
+    assert fates == {("analyse:1", 1): Fate.UNKNOWN}
 
 
 def test_an_upgraded_database_is_accepted_and_upgrading_again_changes_nothing(

@@ -1,7 +1,10 @@
 """C-STORE towards peers that refuse, break, stall and remark."""
 
+import socket
 import subprocess
 import time
+from contextlib import contextmanager
+from threading import Thread
 
 import pytest
 from pydicom.uid import (
@@ -15,7 +18,14 @@ from pydicom.uid import (
 from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.factory import make_sender
-from tests.archives import CALLING, dimse_destination, outgoing, scripted_scp, silent_listener
+from tests.archives import (
+    CALLING,
+    dimse_destination,
+    outgoing,
+    relayed,
+    scripted_scp,
+    silent_listener,
+)
 from tests.builders import chest_radiograph
 from tests.peers import require
 
@@ -26,6 +36,32 @@ PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 @pytest.fixture
 def three(tmp_path):
     return [outgoing(tmp_path, chest_radiograph(InstanceNumber=n)) for n in (1, 2, 3)]
+
+
+@pytest.fixture
+def large(tmp_path):
+    """An object that fits into no socket's buffers."""
+    ds = chest_radiograph()
+    ds.Rows = ds.Columns = 4096
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+    ds.PixelData = bytes(4096 * 4096)
+    return outgoing(tmp_path, ds)
+
+
+@contextmanager
+def ends_within(seconds):
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def first_bytes(client, server):
+    """Pass the request and the beginning of an object on, and read no further."""
+    passed = 0
+    while passed < 20_000:
+        said = client.recv(4096)
+        passed += len(said)
+        server.sendall(said)
 
 
 def words(statuses):
@@ -180,8 +216,55 @@ def test_a_peer_that_never_speaks_is_unreachable(three):
             sender.send(three)
 
 
-def test_a_host_without_an_address_is_unreachable(three):
-    sender = make_sender(dimse_destination(104, host="no-such-host.invalid"), CALLING)
+def test_an_object_may_be_longer_on_its_way_than_the_peer_may_be_silent(large):
+    def slowly(client, server):
+        while said := client.recv(1 << 16):
+            time.sleep(0.01)  # 16 MB take more than two seconds
+            server.sendall(said)
+
+    with scripted_scp([CR], PLAIN) as scp, relayed(scp.port, slowly) as port:
+        started = time.monotonic()
+        answers = make_sender(dimse_destination(port, timeout_s=1), CALLING).send([large])
+
+    assert words(answers) == [(Outcome.DELIVERED, "0000H")]
+    assert time.monotonic() - started > 2
+
+
+@pytest.mark.timeout(30)
+def test_a_peer_that_stops_reading_within_an_object_is_given_up(three, large):
+    with scripted_scp([CR], PLAIN) as scp, relayed(scp.port, first_bytes) as port:
+        sender = make_sender(dimse_destination(port, timeout_s=0.5), CALLING)
+
+        with ends_within(5):
+            answers = sender.send([large, *three])
+
+    assert [s.outcome for s in answers] == [Outcome.FAILED] * 4
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("said", [b"\x02", b"\x02\x00\x00\x00\x00\xb8\x00\x01"])
+def test_a_peer_that_falls_silent_within_its_acceptance_is_unreachable(three, said):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        kept = []
+
+        def answer():
+            kept.append(listener.accept()[0])
+            kept[0].recv(1 << 16)
+            kept[0].sendall(said)
+
+        Thread(target=answer, daemon=True).start()
+        port = listener.getsockname()[1]
+        sender = make_sender(dimse_destination(port, timeout_s=0.5), CALLING)
+
+        with ends_within(5), pytest.raises(PeerUnreachable):
+            sender.send(three)
+        kept[0].close()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "pacs..local"])
+def test_a_host_without_an_address_is_unreachable(three, host):
+    settings = dimse_destination(104).model_copy(update={"host": host})
+    sender = make_sender(settings, CALLING)
 
     with pytest.raises(PeerUnreachable):
         sender.send(three)
@@ -202,8 +285,6 @@ def test_a_damaged_file_fails_alone(three):
 
 def test_nagles_algorithm_is_off(three, monkeypatch):
     """Twenty small objects would otherwise wait 40 ms each for a delayed acknowledgement."""
-    import socket
-
     from dicom_node.dimse import requestor
 
     seen = []
@@ -273,6 +354,26 @@ def test_an_association_over_tls_with_both_certificates(tls_scp, certificates, t
 
     assert [s.outcome for s in sender.send(three)] == [Outcome.DELIVERED] * 3
     sender.verify()
+
+
+@pytest.mark.timeout(30)
+def test_a_peer_that_stops_reading_over_tls_is_given_up(tls_scp, certificates, large):
+    with relayed(tls_scp.port, first_bytes) as port:
+        sender = make_sender(
+            dimse_destination(
+                port,
+                timeout_s=0.5,
+                tls_ca_file=certificates.folder / "ca.pem",
+                tls_certificate_file=certificates.folder / "client.pem",
+                tls_private_key_file=certificates.folder / "client.key",
+            ),
+            CALLING,
+        )
+
+        with ends_within(5):
+            answers = sender.send([large])
+
+    assert [s.outcome for s in answers] == [Outcome.FAILED]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from audit.errors import InvalidConfiguration, PeerUnreachable
 from dicom_node.config.settings import WebSettings
 from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.factory import make_sender
+from dicom_node.delivery.stow_sender import StowSender
 from dicom_node.web.app import make_app
 from dicom_node.web.health import HealthReport
 from dicom_node.web.prometheus import PrometheusMetrics
@@ -39,6 +40,7 @@ class ScriptedServer(ThreadingHTTPServer):
     status = 200
     body = b""
     cut = False
+    encoding = "identity"
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -62,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.cut:
             return
         self.send_response(self.server.status)
+        self.send_header("Content-Encoding", self.server.encoding)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
@@ -146,6 +149,27 @@ def test_a_connection_that_ends_without_an_answer_fails_the_batch(server, two):
     server.cut = True
 
     assert words(sender_to(server.url).send(two)) == [(Outcome.FAILED, "link-lost")] * 2
+
+
+def test_an_answer_that_cannot_be_unpacked_acknowledges_nothing(server, two):
+    server.encoding, server.body = "gzip", b"not gzip"
+
+    answers = sender_to(server.url).send(two)
+
+    assert words(answers) == [(Outcome.FAILED, "not-acknowledged")] * 2
+    with pytest.raises(PeerUnreachable):
+        sender_to(server.url).verify()
+
+
+@pytest.mark.parametrize("url", ["http://pacs:abc/dicom", "http://pacs..local", "http://[::1/x"])
+def test_an_address_that_is_none_is_unreachable(two, url):
+    """Settings refuse these; what else a URL may hold is the client's to find."""
+    sender = StowSender(stow_destination("http://pacs").model_copy(update={"url": url}))
+
+    with pytest.raises(PeerUnreachable):
+        sender.send(two)
+    with pytest.raises(PeerUnreachable):
+        sender.verify()
 
 
 def test_a_silent_server_is_given_up(two):

@@ -15,7 +15,9 @@ from audit.errors import DatabaseAway
 from audit.store import AuditFilter, query
 from dicom_node.bootstrap_beside import open_work
 from dicom_node.bootstrap_data import open_database
+from dicom_node.cli import check
 from dicom_node.cli.main import main
+from dicom_node.delivery.outcome import Sender
 from dicom_node.demo.archive import Archive
 from dicom_node.demo.orthanc import free_port
 from dicom_node.demo.sr_text import sr_text
@@ -150,6 +152,21 @@ def test_check_tries_everything_and_says_what_fails(
         "error: dimse.prot: unknown key",
         "error: foo: unknown key",
     ]
+
+
+def test_check_goes_on_after_what_nobody_thought_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Sender:
+        raise RuntimeError("http://user:hunter2@pacs")
+
+    monkeypatch.setattr(check, "make_sender", broken)
+    settings = node_settings(tmp_path, pacs=[dimse_pacs(104), dimse_pacs(104, name="b")])
+    found = {each.check: each for each in check.findings(settings, "here")}
+
+    assert not found["destination pacs"].ok
+    assert not found["destination b"].ok
+    assert found["destination b"].detail == "failed for an unknown reason (RuntimeError)"
 
 
 def reports_in(archive: Archive, study_instance_uid: str) -> list[Dataset]:

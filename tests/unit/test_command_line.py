@@ -1,6 +1,8 @@
 """The command line as a whole: what it offers, and that it loads no more than it needs."""
 
+import getpass
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from audit.entries import RecordKind
+from audit.store import AuditFilter, query
 from dicom_node.bootstrap_data import open_database
 from dicom_node.cli import main as command_line
 from dicom_node.config.load import load
 from inference.orders import PatientKey
 from storage.engine import migrate
+from storage.schema import upgrade
+from storage.session import Database
+from storage.states import JobState
 from storage.unmapped import note_texts
+from tests.filings import add_job, filed
 from tests.reconciling import Bench, order
 
 HEAVY = ("torch", "openvino", "fastapi", "pynetdicom", "highdicom", "scipy")
@@ -128,3 +136,46 @@ def test_brackets_and_colons_in_a_strangers_text_are_printed_as_they_are(
     ):
         assert command_line.main([*words, "--config", str(config)]) == 0
         assert told in capsys.readouterr().out
+
+
+def test_a_person_redrives_and_discards_parked_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each key once, and in the name of an account that may have none, as in a container."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DICOM_NODE_CONFIG", raising=False)
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    (tmp_path / "node-data").mkdir()
+    database = Database(f"sqlite:///{tmp_path}/node-data/node.db", pool_size=2)
+    migrate(database)
+    upgrade(database)
+    study_id = filed(database).study_id
+    with database.transaction() as connection:
+        for key in ("analyse:1", "analyse:2"):
+            add_job(connection, key, study_id, JobState.PARKED)
+
+    def said(*words: str) -> tuple[int, list[str]]:
+        code = command_line.main(["jobs", *words])
+        return code, capsys.readouterr().out.splitlines()
+
+    assert said("redrive", "analyse:1", "analyse:1") == (0, ["analyse:1: re-driven"])
+    assert said("discard", "--dry-run", "analyse:2") == (0, ["analyse:2: would be discarded"])
+    assert said("discard", "analyse:1", "analyse:2") == (
+        1,
+        ["analyse:1: is not parked", "analyse:2: discarded"],
+    )
+    assert said("redrive", "--all-parked") == (0, ["nothing is parked"])
+    assert command_line.main(["audit", "verify"]) == 0
+    with database.reading() as connection:
+        records = list(query(connection, AuditFilter()))
+    changes = [row.body for row in records if row.kind is RecordKind.JOB_CHANGED]
+    assert [(body["job_key"], body["outcome"]) for body in changes] == [
+        ("analyse:1", "redriven"),
+        ("analyse:2", "discarded"),
+    ]
+    assert {row.body["actor"] for row in records} == {f"uid:{os.getuid()}"}
+    database.close()
+
+
+def nobody() -> str:
+    raise KeyError("getpwuid(): uid not found")

@@ -101,6 +101,28 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize(
+    "url", ["http://pacs:abc/x", "http://pacs:99999", "http://[::1/x", "https://", "http://a..b"]
+)
+def test_an_address_that_names_no_machine_is_refused(url: str) -> None:
+    with pytest.raises(InvalidConfiguration) as failure:
+        validate({"destinations": [{"kind": "stow", "name": "pacs", "url": url}]})
+    assert failure.value.problems == [
+        "destinations.0.stow.url: must name a machine, and a port at most"
+    ]
+
+
+@pytest.mark.parametrize("host", ["", " ", "pacs..local", "x" * 64 + ".local"])
+def test_a_host_that_no_resolver_can_be_asked_for_is_refused(host: str) -> None:
+    peer = {"host": host, "port": 104, "ae_title": "PACS"}
+    with pytest.raises(InvalidConfiguration) as failure:
+        validate({"destinations": [{"kind": "dimse", "name": "pacs", **peer}], "worklist": peer})
+    assert sorted(failure.value.problems) == [
+        "destinations.0.dimse.host: must be the name or the address of a machine",
+        "worklist.host: must be the name or the address of a machine",
+    ]
+
+
 def test_no_problem_repeats_a_value() -> None:
     with pytest.raises(InvalidConfiguration) as failure:
         validate({"database": {"url": 5, "pool_size": "hunter2"}, "secret": "hunter2"})
