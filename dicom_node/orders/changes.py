@@ -15,11 +15,12 @@ def is_change(order: Order) -> bool:
 def completed(change: Order, known: Iterable[Order]) -> Order:
     """Return a change with the day, Study Instance UID and side of its order where it tells none.
 
-    The side stays with the body part: a change to another one has the side that it tells.
+    The side stays with the body part: a change to another one has the side that it tells. Where
+    its order is not known its day is the notice's: without one it would be of every day.
     """
     before = next((order for order in known if _name_of(order) == _name_of(change)), None)
     if before is None:
-        return change
+        return replace(change, ordered_on=change.ordered_on or change.received_at.date())
     keeps_side = change.laterality is Side.UNSAID and change.regions == before.regions
     return replace(
         change,

@@ -17,6 +17,7 @@ class Waiting:
 
     key: str
     number: Number
+    patient: PatientKey
     orders: tuple[Order, ...]
 
     @property
@@ -54,8 +55,9 @@ def waiting_of(patient: PatientKey, orders: Iterable[Order]) -> list[Waiting]:
         meant = meant_by(asked, patient, own)
         if meant:
             issuer = next((o.patient.issuer for o in meant if o.patient.issuer), "")
-            key = _key(patient.patient_id, issuer, number)
-            found.append(Waiting(key=key, number=number, orders=meant))
+            whose = PatientKey(patient_id=patient.patient_id, issuer=issuer)
+            key = _key(whose.patient_id, whose.issuer, number)
+            found.append(Waiting(key=key, number=number, patient=whose, orders=meant))
     return found
 
 

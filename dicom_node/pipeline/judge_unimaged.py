@@ -1,6 +1,5 @@
 """Judges orders under which no image came, once none is awaited any more; runs at intervals."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -22,7 +21,7 @@ from dicom_node.pipeline.judgement_records import JudgementRecords
 from dicom_node.pipeline.patient_images import day_of
 from dicom_node.pipeline.work import Work, overdue_key
 from inference.accessions import accession_to_json
-from inference.orders import Order, order_from_json
+from inference.orders import order_from_json
 from inference.reconcile import reconcile
 from inference.regions import RegionMap
 from storage import checks
@@ -77,7 +76,7 @@ class JudgeUnimaged:
         if not each.active:
             checks.forget_checks(connection, keys_of(each.orders))
             return
-        studies = self._siblings(connection, each.orders)
+        studies = self._siblings(connection, each)
         last = max((study.last_received_at for study in studies), default=None)
         if checks.check_of(connection, each.key) is not None or not is_overdue(
             each.orders, parts.settings, parts.clock.now(), last
@@ -95,18 +94,17 @@ class JudgeUnimaged:
         else:
             self._judge(connection, each)
 
-    def _siblings(self, connection: Connection, orders: Sequence[Order]) -> list[PatientStudy]:
-        """Return the patient's studies with images of the days of `orders`."""
-        own = orders[0]
+    def _siblings(self, connection: Connection, each: Waiting) -> list[PatientStudy]:
+        """Return the patient's studies with images of the days of the orders."""
         ids = studies_concerned(
             connection,
             accession_number="",
-            patient_id=own.patient.patient_id,
-            issuer_of_patient_id=own.patient.issuer,
+            patient_id=each.patient.patient_id,
+            issuer_of_patient_id=each.patient.issuer,
         )
         if not ids:
             return []
-        days = {order.ordered_on or order.received_at.date() for order in orders}
+        days = {order.ordered_on or order.received_at.date() for order in each.orders}
         found = studies_of_patient(connection, patient_of(connection, ids[-1]).id)
         window = self._parts.settings.day_window
         return [
@@ -121,6 +119,8 @@ class JudgeUnimaged:
             each.key, each.number, each.orders, Declared(), parts.settings.sources, overdue=True
         )
         now = parts.clock.now()
+        # An issuer that another source told meanwhile has changed the key.
+        checks.forget_checks(connection, keys_of(each.orders) - {each.key})
         for verdict in reconcile([accession], [], parts.regions).accessions:
             checks.keep_check(
                 connection,
@@ -138,5 +138,5 @@ class JudgeUnimaged:
                     checked_at=now,
                 ),
             )
-            parts.records.checked(connection, each.orders[0].patient, verdict, now)
+            parts.records.checked(connection, each.patient, verdict, now)
             parts.metrics.count("orders_unimaged_total")

@@ -277,11 +277,11 @@ def test_what_a_change_tells_takes_the_place_of_what_was_known(shelf: Shelf) -> 
     assert (known.ordered_on, known.laterality) == (date(2026, 1, 4), Side.RIGHT)
 
 
-def test_a_change_of_an_order_that_nobody_knows_has_no_day_but_its_own(shelf: Shelf) -> None:
+def test_a_change_of_an_order_that_nobody_knows_is_of_the_day_of_its_arrival(shelf: Shelf) -> None:
     hear(shelf, change("XKNE^XR KNEE LEFT^L"))
 
     [known] = kept_orders(shelf)
-    assert (known.ordered_on, known.study_instance_uid) == (None, "")
+    assert (known.ordered_on, known.study_instance_uid) == (NOW.date(), "")
     assert known.regions == ("KNEE",)
 
 

@@ -171,6 +171,34 @@ def test_an_order_that_one_source_tells_with_an_issuer_of_the_patient_is_one(
         ]
 
 
+def test_it_is_compared_with_images_of_the_patient_whom_one_source_names(bench: Bench) -> None:
+    """Another issuer's patient of the same number has images of these days, too."""
+    at = {"StudyDescription": "XR KNEE", "AccessionNumber": "A"}
+    study = bench.image("KNEE", IssuerOfPatientID="HOSP", **at)
+    bench.image("KNEE", IssuerOfPatientID="OTHER", **{**at, "AccessionNumber": "C"})
+    hospital = PatientKey(patient_id="P1", issuer="HOSP")
+    bench.book.keep((order("B", "ANKLE"),))
+    bench.book.keep((order("B", "ANKLE", source=ExpectationSource.WORKLIST, patient=hospital),))
+    later(bench, days=2)
+
+    bench.unimaged()
+
+    [key] = [key for key in bench.jobs(JobKind.RECONCILE) if ":order:" in key]
+    assert key.split(":")[1] == str(study)
+
+
+def test_an_issuer_that_is_told_later_makes_no_second_one(bench: Bench) -> None:
+    bench.book.keep((order("B", "ANKLE"),))
+    later(bench, days=2)
+    bench.unimaged()
+    bench.book.keep((order("B", "ANKLE", source=ExpectationSource.WORKLIST, issuer="RIS"),))
+    bench.unimaged()
+    bench.unimaged()
+    with bench.database.reading() as connection:
+        [row] = checks.listing(connection, accession_number="B")
+    assert row.verdict == "incomplete"
+
+
 def test_where_it_was_cancelled_it_is_not_missed(bench: Bench) -> None:
     told = order("B", "ANKLE", issuer="RIS", state=OrderState.CANCELLED)
     bench.book.keep((told, order("B", "ANKLE", source=ExpectationSource.WORKLIST)))
