@@ -8,9 +8,11 @@ from typing import TypeVar
 from pydicom import Dataset
 from sqlalchemy import Connection
 
+from dicom_node.config.accession import OrderedBy
 from dicom_node.correction.order import FROM_THE_STUDY, TargetOrder
 from dicom_node.correction.plan import Move, Source
 from dicom_node.correction.port import NotMendable
+from dicom_node.orders.choice import SOURCES_OF
 from dicom_node.pipeline.part10 import received_file
 from dicom_node.report.evidence import text_of
 from inference.accessions import AccessionRef, proposal_from_json
@@ -45,6 +47,7 @@ class Shelf:
     connection: Connection
     files: FileStore
     regions: RegionMap
+    sources: Sequence[OrderedBy]
     now: datetime
 
     def header(self, row: InstanceRow) -> Dataset:
@@ -178,7 +181,8 @@ def _orders(
     """Return the orders of an accession that may be meant, the newest first.
 
     Where there are others: none of another patient, none of another procedure than the
-    proposal names, no cancelled one, and none that an image of `region` does not fulfil.
+    proposal names, none that the first source to know tells not, no cancelled one, and none
+    that an image of `region` does not fulfil.
     """
     rows = [
         row
@@ -190,7 +194,9 @@ def _orders(
     named = ref.requested_procedure_id
     own = [o for o in orders if o.patient.patient_id == patient[0]] or orders
     asked = [o for o in own if named and o.requested_procedure_id == named] or own
-    active = [o for o in asked if o.state is not OrderState.CANCELLED] or asked
+    by_source = [[o for o in asked if o.source in SOURCES_OF[name]] for name in shelf.sources]
+    told = next(filter(None, by_source), asked)
+    active = [o for o in told if o.state is not OrderState.CANCELLED] or told
     return tuple([o for o in active if region in _shown_for(o, shelf.regions)] or active)
 
 

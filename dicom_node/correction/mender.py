@@ -140,6 +140,7 @@ class PackageMender:
             connection=connection,
             files=parts.files,
             regions=parts.regions,
+            sources=parts.settings.accession.sources,
             now=parts.clock.now(),
         )
 

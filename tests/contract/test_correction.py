@@ -538,6 +538,16 @@ def test_an_order_of_which_one_procedure_was_cancelled_takes_an_image(place: Pla
     assert after["Study ID"] == "RP-A"
 
 
+def test_an_order_that_the_first_source_cancelled_takes_no_image(place: Place) -> None:
+    """The worklist still lists it; HL7 is believed first."""
+    place.order("B", source=ExpectationSource.WORKLIST)
+    place.order("B", source=ExpectationSource.HL7, state=OrderState.CANCELLED)
+    proposal = place.propose((place.receive(AccessionNumber="A"), "B"), kind=ProposalKind.MOVE)
+
+    with pytest.raises(NotMendable, match="cancelled"):
+        place.mender.preview(proposal)
+
+
 @pytest.mark.parametrize(("days", "stale"), [(-1, True), (1, False)])
 def test_a_person_is_told_where_an_order_was_not_confirmed_lately(
     place: Place, days: int, stale: bool
