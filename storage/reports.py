@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, select, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.orm import aliased
 
@@ -219,8 +219,8 @@ def previous_report(
 def ensure_deliveries(
     connection: Connection, *, report_id: int, profile: str, destination: str
 ) -> list[DeliveryRow]:
-    """Make sure that each object of `profile` has its delivery to `destination`; return all
-    deliveries of the report there."""
+    """Make sure that each object of `profile` has its delivery to `destination`, one that
+    `send_refused_again` held back included; return all deliveries of the report there."""
     for each in report_objects(connection, report_id, profile):
         connection.execute(
             insert(connection, Delivery)
@@ -231,7 +231,11 @@ def ensure_deliveries(
                 status="",
                 attempts=0,
             )
-            .on_conflict_do_nothing(index_elements=["report_object_fk", "destination"])
+            .on_conflict_do_update(
+                index_elements=["report_object_fk", "destination"],
+                set_={"outcome": "pending"},
+                where=(Delivery.outcome == "refused") & (Delivery.status == ""),
+            )
         )
     return deliveries(connection, report_id, destination)
 
@@ -275,17 +279,25 @@ def record_delivery(
 
 def send_refused_again(connection: Connection, report_id: int, destination: str) -> None:
     """Let what a destination refused of a report be sent to it once more, as on a person's
-    word; an SR that arrived in another profile is not sent in the refused one again."""
-    own = select(ReportObject.id).where(ReportObject.report_fk == report_id)
+    word; an SR that arrived in another profile is not sent in the refused one again.
+
+    Where an SR was refused in both profiles the second is held back, refused without a status,
+    until the first is refused again.
+    """
+    rows = deliveries(connection, report_id, destination)
+    reports = [row.report_object_id for row in rows if row.role == "SR"]
     connection.execute(
         update(Delivery)
         .where(
-            Delivery.report_object_fk.in_(own),
+            Delivery.report_object_fk.in_([row.report_object_id for row in rows]),
             Delivery.destination == destination,
             Delivery.outcome == "refused",
             ~sr_replaced(),
         )
-        .values(outcome="pending", status="")
+        .values(
+            outcome=case((Delivery.report_object_fk.in_(reports[1:]), "refused"), else_="pending"),
+            status="",
+        )
     )
 
 

@@ -221,7 +221,8 @@ def check_stored(rows: Sequence[DeliveryRow]) -> None:
     sr_arrived = any(row.arrived for row in rows if row.role == "SR")
     missing = [row for row in rows if not row.arrived and not (row.role == "SR" and sr_arrived)]
     open_rows = [row for row in missing if row.outcome != Outcome.REFUSED]
-    statuses = ", ".join(sorted({f"{row.role} {row.status}" for row in open_rows or missing}))
+    told = [row for row in open_rows or missing if row.status] or missing
+    statuses = ", ".join(sorted({f"{row.role} {row.status}".strip() for row in told}))
     if open_rows:
         raise NotStored(f"the destination has not stored: {statuses}")
     if missing:
@@ -229,9 +230,10 @@ def check_stored(rows: Sequence[DeliveryRow]) -> None:
 
 
 def _sr_class_refused(rows: Sequence[DeliveryRow]) -> bool:
-    """Whether the only SR was refused for its SOP class: another profile may reach it."""
-    reports = [row for row in rows if row.role == "SR"]
-    return len(reports) == 1 and reports[0].status == SOP_CLASS_NOT_SUPPORTED
+    """Whether all that was said of an SR is that its SOP class is refused: another profile may
+    reach it."""
+    said = [row.status for row in rows if row.role == "SR" and row.status]
+    return said == [SOP_CLASS_NOT_SUPPORTED]
 
 
 def _uids(rows: Sequence[DeliveryRow]) -> list[str]:

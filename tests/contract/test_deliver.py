@@ -6,22 +6,23 @@ from threading import Barrier, Event, Thread
 from typing import Any, cast
 
 import pytest
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from audit.clock import SystemClock
 from audit.entries import Node, RecordKind
 from audit.metrics import NullMetrics
 from audit.records import Writer
 from audit.store import AuditFilter, query
-from dicom_node.config.settings import RetrySettings
+from dicom_node.config.settings import ReportProfile, RetrySettings
 from dicom_node.core.outcome import Outcome
-from dicom_node.delivery.answers import all_alike
+from dicom_node.delivery.answers import SOP_CLASS_NOT_SUPPORTED, all_alike
 from dicom_node.delivery.outcome import OutgoingObject, SendStatus
 from dicom_node.pipeline.deliver import Deliver, DeliverParts, NotStored, Refused
 from dicom_node.pipeline.work import Work, deliver_key, deliver_queue
 from storage import jobs, reports
 from storage.engine import migrate
 from storage.files import FileStore
-from storage.reports import NewReportObject
+from storage.reports import NewReportObject, ReportRow
 from storage.session import Database
 from storage.states import JobKind, JobState
 from storage.work import WorkEngine
@@ -50,6 +51,27 @@ def answering(outcome: Outcome, status: str) -> Answers:
     return lambda objects: all_alike([each.sop_instance_uid for each in objects], outcome, status)
 
 
+def new_sr(profile: str, sop_class_uid: str) -> NewReportObject:
+    uid = new_uid()
+    return NewReportObject(
+        profile=profile,
+        role="SR",
+        series_instance_uid=new_uid(),
+        sop_instance_uid=uid,
+        sop_class_uid=sop_class_uid,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        sha256="c" * 64,
+        path=f"reports/{uid}.dcm",
+    )
+
+
+class OtherProfile:
+    """Builds the SR of a report in another profile."""
+
+    def alternative(self, _: ReportRow, profile: ReportProfile) -> list[NewReportObject]:
+        return [new_sr(profile.value, Comprehensive3DSRStorage)]
+
+
 class Desk:
     """Reports on one study, and the step that sends them to *pacs*."""
 
@@ -71,7 +93,7 @@ class Desk:
                 files=FileStore(folder, minimum_free_bytes=0),
                 destinations=[dimse_destination(104)],
                 sender_for=lambda _: self.sender,
-                write_report=cast(Any, None),
+                write_report=cast(Any, OtherProfile()),
                 work=self.work,
                 writer=writer,
                 clock=SystemClock(),
@@ -81,16 +103,7 @@ class Desk:
 
     def report(self, revision: int) -> str:
         """Keep a report of one SR; return the key of the job that sends it."""
-        sr = NewReportObject(
-            profile="viewer",
-            role="SR",
-            series_instance_uid=new_uid(),
-            sop_instance_uid=new_uid(),
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.88.33",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            sha256="c" * 64,
-            path=f"reports/{revision}.dcm",
-        )
+        sr = new_sr("viewer", ComprehensiveSRStorage)
         with self.database.transaction() as connection:
             report_id = reports.insert_report(
                 connection,
@@ -151,6 +164,40 @@ def test_what_was_refused_is_sent_again_when_a_person_redrives_it(desk: Desk) ->
     assert desk.sender.sent == [1, 1]
     assert desk.job(key).state is JobState.DONE
     assert desk.recorded() == [(1, "HTTP 401"), (2, "0000H")]
+
+
+@pytest.mark.parametrize("taken", [ComprehensiveSRStorage, Comprehensive3DSRStorage])
+def test_an_sr_that_was_refused_in_both_profiles_comes_in_one(desk: Desk, taken: str) -> None:
+    """Once the destination takes either, and a person has the job redriven."""
+    key = desk.report(1)
+    classes: list[list[str]] = []
+
+    def taking(*sop_classes: str) -> Answers:
+        def answers(objects: Sequence[OutgoingObject]) -> list[SendStatus]:
+            classes.append([each.sop_class_uid for each in objects])
+            known = all(each.sop_class_uid in sop_classes for each in objects)
+            return (
+                answering(Outcome.DELIVERED, "0000H")
+                if known
+                else answering(Outcome.REFUSED, SOP_CLASS_NOT_SUPPORTED)
+            )(objects)
+
+        return answers
+
+    desk.sender.answers = taking()
+    with pytest.raises(Refused) as refused:
+        desk.deliver(desk.job(key))
+    desk.work.fail(desk.job(key), refused.value)
+    assert classes == [[ComprehensiveSRStorage], [Comprehensive3DSRStorage]]
+
+    classes.clear()
+    desk.sender.answers = taking(taken)
+    assert desk.work.redrive(key, actor="somebody")
+    desk.deliver(desk.job(key))
+
+    both = [[ComprehensiveSRStorage], [Comprehensive3DSRStorage]]
+    assert classes == (both[:1] if taken == ComprehensiveSRStorage else both)
+    assert desk.job(key).state is JobState.DONE
 
 
 def test_each_of_two_jobs_that_send_an_object_at_once_has_its_record(desk: Desk) -> None:
