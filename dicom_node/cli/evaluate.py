@@ -16,7 +16,7 @@ from dicom_node.cli.reports import (
     add_report_arguments,
     asked_images,
     needs_extra,
-    print_table,
+    print_rows,
 )
 
 if TYPE_CHECKING:
@@ -109,4 +109,4 @@ def _show(found: "Evaluation") -> None:
         for rival in found.rivals
         for name, m in rival.gain.items()
     ]
-    print_table(("", "value", "95 %"), rows)
+    print_rows(("", "value", "95 %"), rows)

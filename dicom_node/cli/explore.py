@@ -13,7 +13,7 @@ from dicom_node.cli.reports import (
     add_report_arguments,
     asked_images,
     needs_extra,
-    print_table,
+    print_rows,
 )
 
 
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_json(found, arguments.json)
         return 0
-    print_table(
+    print_rows(
         ("", "number"),
         [
             *((f"images, {split}", str(count)) for split, count in found.images.items()),

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from audit.errors import InvalidConfiguration
-from dicom_node.cli.parsing import count
+from dicom_node.cli.parsing import count, print_table
 from inference.datafolder import data_folder
 
 _EXTRA = {"captum", "jinja2", "matplotlib", "onnx", "onnxruntime", "skimage", "sklearn"}
@@ -98,11 +97,11 @@ def needs_extra(command: Command) -> Command:
     return guarded
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of plain text, numbers to the right."""
     table = Table(head[0], box=None)
     for name in head[1:]:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    print_table(table)
