@@ -120,6 +120,10 @@ class Order:
         return replace(self, stale=True)
 
 
+_PATTERN_SIGNS = frozenset("*?\\")
+"""Wild cards and the separator of a list (PS3.4 Section C.2.2.2, PS3.5 Section 6.4)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderQuery:
     """What a source is asked: by accession, or by patient and day; empty matches anything."""
@@ -128,6 +132,12 @@ class OrderQuery:
     issuer: str = ""
     patient: PatientKey | None = None
     day: date | None = None
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether a number in it would match others, too, where it is asked by C-FIND."""
+        patient_id = self.patient.patient_id if self.patient is not None else ""
+        return not _PATTERN_SIGNS.isdisjoint(self.accession_number + patient_id)
 
 
 _ORDER = TypeAdapter(Order)

@@ -18,9 +18,6 @@ from dicom_node.dimse.requestor import Requestor
 
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"  # PS3.4 Section K.5
 
-_PATTERN_SIGNS = frozenset("*?\\")
-"""Wild cards and the separator of a list (PS3.4 Section C.2.2.2, PS3.5 Section 6.4)."""
-
 _PENDING = frozenset({0xFF00, 0xFF01})
 _SUCCESS = 0x0000
 _MESSAGE_ID = 1
@@ -171,11 +168,6 @@ def identifier(keys: WorklistKeys) -> Dataset:
     query.RequestedProcedureCodeSequence = [_empty(*_CODE)]
     query.ScheduledProcedureStepSequence = [step]
     return query
-
-
-def is_pattern(value: str) -> bool:
-    """Tell whether a worklist takes `value` for more than one value."""
-    return not _PATTERN_SIGNS.isdisjoint(value)
 
 
 def _empty(*keywords: str) -> Dataset:

@@ -14,7 +14,6 @@ from audit.clock import Clock
 from audit.errors import PeerUnreachable
 from audit.metrics import Metrics
 from dicom_node.config.accession import AccessionSettings, OrderedBy
-from dicom_node.dimse.worklist import is_pattern
 from dicom_node.orders.cancels import NothingToCancel, cancelled_by, is_cancel
 from dicom_node.orders.changes import completed, is_change
 from dicom_node.orders.ports import OrderSource
@@ -100,7 +99,7 @@ class OrderBook:
         anything = rows.lookup_key(parts.source.name)
         for query in queries:
             key = _lookup_key(parts.source.name, query)
-            if _is_loose(query) or not (self._due(anything) and self._due(key)):
+            if query.is_pattern or not (self._due(anything) and self._due(key)):
                 continue
             now = parts.clock.now()
             try:
@@ -219,12 +218,6 @@ class OrderBook:
         with self._parts.database.transaction() as connection:
             for key in keys:
                 rows.note_lookup(connection, key, at=at, answered=answered)
-
-
-def _is_loose(query: OrderQuery) -> bool:
-    """Tell whether a number of the images would be a pattern in a query."""
-    patient_id = query.patient.patient_id if query.patient is not None else ""
-    return is_pattern(query.accession_number) or is_pattern(patient_id)
 
 
 def _lookup_key(source: str, query: OrderQuery) -> str:
