@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select, update
-from sqlalchemy import insert as plain_insert
 
 from audit.errors import Fault, Transient
 from storage.order_models import Proposal, ProposalStudy
@@ -63,14 +62,13 @@ def propose(
     key: str,
     kind: str,
     patient_fk: int,
-    study_ids: Collection[int],
     document: dict[str, Any],
     now: datetime,
 ) -> tuple[int, Proposed]:
-    """Make a proposal, once; one that was superseded opens again.
+    """Make a proposal, once; one that was superseded opens again. `join` says of which studies.
 
-    An open one takes the new document (margins move when images come), and `join` the studies
-    that it has come to speak of; a decided one keeps what the person saw.
+    An open one takes the new document (margins move when images come); a decided one keeps what
+    the person saw.
 
     Returns
     -------
@@ -94,10 +92,6 @@ def propose(
         .returning(Proposal.id)
     ).scalar_one_or_none()
     if made is not None:
-        connection.execute(
-            plain_insert(ProposalStudy),
-            [{"proposal_fk": made, "study_fk": each} for each in sorted(set(study_ids))],
-        )
         return made, Proposed.FRESH
     known = _rows(connection.execute(_proposals().where(Proposal.key == key)))[0]
     if known.state is ProposalState.SUPERSEDED:
@@ -113,7 +107,10 @@ def propose(
 
 
 def join(connection: Connection, proposal_id: int, study_ids: Collection[int]) -> list[int]:
-    """Have an open proposal speak of these studies, too; return those that are new to it."""
+    """Have an open proposal speak of these studies, too; return those that are new to it.
+
+    A decided one keeps what the person saw.
+    """
     if get(connection, proposal_id).state is not ProposalState.OPEN:
         return []
     pairs = [{"proposal_fk": proposal_id, "study_fk": each} for each in sorted(set(study_ids))]

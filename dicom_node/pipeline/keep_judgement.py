@@ -157,17 +157,16 @@ class JudgementKeeper:
         moved: list[ProposalRow] = []
         joined: set[int] = set()
         for proposal in filter(judged.proposes, judged.result.proposals):
-            studies = found.studies_of_proposal(proposal)
             row_id, became = proposals.propose(
                 connection,
                 key=proposal_key(patient, proposal, found),
                 kind=proposal.kind.value,
                 patient_fk=patient,
-                study_ids=studies,
                 document=proposal_document(proposal, found),
                 now=now,
             )
-            joined.update(proposals.join(connection, row_id, studies))
+            speaks_of = found.studies_of_proposal(proposal)
+            joined.update(proposals.join(connection, row_id, speaks_of))
             if became is not Proposed.KNOWN:
                 row = proposals.get(connection, row_id)
                 moved.append(row)

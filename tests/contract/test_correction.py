@@ -145,10 +145,10 @@ class Place:
                 key=str(rows[0].id),
                 kind=kind.value,
                 patient_fk=_patient_of(connection, rows[0].study_id),
-                study_ids=[row.study_id for row in rows],
                 document=document,
                 now=NOON,
             )
+            proposals.join(connection, made, [row.study_id for row in rows])
         return made
 
     def accept(self, proposal_id: int) -> None:

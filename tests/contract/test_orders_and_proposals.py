@@ -138,15 +138,16 @@ def propose(
 ) -> tuple[int, Proposed]:
     with database.transaction() as connection:
         lock_patient(connection, study[1])
-        return proposals.propose(
+        made = proposals.propose(
             connection,
             key=key,
             kind="swap",
             patient_fk=study[1],
-            study_ids=[study[0]],
             document={"margin": margin, **more},
             now=NOON,
         )
+        proposals.join(connection, made[0], [study[0]])
+    return made
 
 
 def supersede(database: Database, study: tuple[int, int], *keep: str) -> list[int]:
@@ -189,15 +190,16 @@ def test_a_proposal_that_speaks_of_other_studies_too_is_not_superseded_by_one_al
 ) -> None:
     other = filed(database, accession_number="FAKE-ACC-2").study_id
     with database.transaction() as connection:
-        proposals.propose(
+        number, _ = proposals.propose(
             connection,
             key="two",
             kind="swap",
             patient_fk=study[1],
-            study_ids=[study[0], other],
             document={},
             now=NOON,
         )
+        assert proposals.join(connection, number, [study[0], other]) == [study[0], other]
+        assert proposals.join(connection, number, [study[0]]) == []
     assert supersede(database, study) == []
 
 
