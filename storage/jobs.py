@@ -15,7 +15,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from audit.errors import Fault
 from storage.models import Job
-from storage.reports import send_refused_again
 from storage.states import JobKind, JobState, check
 
 OPEN = (JobState.QUEUED, JobState.PARKED)
@@ -164,9 +163,8 @@ def park(
 def redrive(connection: Connection, key: str, now: datetime) -> int:
     """Queue a parked job again; return the number of its next attempt.
 
-    Counting towards the limit of attempts starts anew, and what a destination refused is sent
-    to it once more. Enqueue in the same transaction. Raises as `finish`, and StaleJob when the
-    job is queued already.
+    Counting towards the limit of attempts starts anew. Enqueue in the same transaction.
+    Raises as `finish`, and StaleJob when the job is queued already.
     """
     job = _need(connection, key)
     if job.state is JobState.QUEUED:
@@ -174,9 +172,6 @@ def redrive(connection: Connection, key: str, now: datetime) -> int:
     attempt = job.attempt + 1
     values = {"attempt": attempt, "first_attempt": attempt, "due_at": now}
     _change(connection, job, JobState.QUEUED, now, values)
-    if job.kind is JobKind.DELIVER:
-        _, report_id, destination = key.split(":", 2)
-        send_refused_again(connection, int(report_id), destination)
     return attempt
 
 

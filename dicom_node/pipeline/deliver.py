@@ -17,7 +17,7 @@ from dicom_node.core.outcome import Outcome
 from dicom_node.delivery.answers import SOP_CLASS_NOT_SUPPORTED, UNREACHABLE, all_alike
 from dicom_node.delivery.outcome import OutgoingObject, Sender, SendStatus
 from dicom_node.pipeline.report import WriteReport
-from dicom_node.pipeline.work import Work
+from dicom_node.pipeline.work import Work, delivery_of
 from storage.files import FileStore
 from storage.index import study
 from storage.jobs import JobRow
@@ -93,15 +93,15 @@ class Deliver:
         UnknownDestination
             The destination is not configured any more.
         """
-        _, report_id, name = job.key.split(":", 2)
+        report_id, name = delivery_of(job.key)
         destination = self._destinations.get(name)
         if destination is None:
             raise UnknownDestination("the destination is not configured any more")
-        self._send(job, int(report_id), destination)
-        if _sr_class_refused(self._rows(int(report_id), name)):
-            self._add_other_profile(int(report_id), destination)
-            self._send(job, int(report_id), destination)
-        check_stored(self._rows(int(report_id), name))
+        self._send(job, report_id, destination)
+        if _sr_class_refused(self._rows(report_id, name)):
+            self._add_other_profile(report_id, destination)
+            self._send(job, report_id, destination)
+        check_stored(self._rows(report_id, name))
         with self._parts.database.transaction() as connection:
             self._parts.work.finish(connection, job.key)
 

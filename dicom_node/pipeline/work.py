@@ -18,6 +18,7 @@ from dicom_node.core.retry import delay_s
 from storage import jobs
 from storage.index import study
 from storage.jobs import JobRow
+from storage.reports import send_refused_again
 from storage.results import reopen_study
 from storage.session import Database
 from storage.states import JobKind, JobState
@@ -42,6 +43,12 @@ def report_key(study_id: int, changes: int) -> str:
 def deliver_key(report_id: int, destination: str) -> str:
     """Return the key of the job that sends a report to a destination."""
     return f"{JobKind.DELIVER}:{report_id}:{destination}"
+
+
+def delivery_of(key: str) -> tuple[int, str]:
+    """Return the report id and the destination of a `deliver_key`."""
+    _, report_id, destination = key.split(":", 2)
+    return int(report_id), destination
 
 
 def correct_key(proposal_id: int, destination: str) -> str:
@@ -197,13 +204,15 @@ class Work:
 
     def unpark(self, connection: Connection, key: str, *, actor: str, wanted: JobState) -> bool:
         """Take a parked job to `wanted` in the caller's transaction; False when it is not
-        parked."""
+        parked. What a destination refused is sent once more by a delivery that is queued."""
         now = self._clock.now()
         job = jobs.get(connection, key)
         if job is None or job.state is not JobState.PARKED:
             return False
         if wanted is JobState.QUEUED:
             attempt = jobs.redrive(connection, key, now)
+            if job.kind is JobKind.DELIVER:
+                send_refused_again(connection, *delivery_of(key))
             self._engine.enqueue(
                 connection,
                 job_key=key,
