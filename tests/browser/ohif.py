@@ -72,7 +72,9 @@ def fetch() -> Path:
             archive = _downloaded(Path(temporary))
             with tarfile.open(archive) as packed:
                 wanted = [m for m in packed if not any(part in m.name for part in _NOT_NEEDED)]
-                packed.extractall(temporary, wanted, filter="data")
+                if hasattr(tarfile, "data_filter"):  # not in every Python 3.11
+                    packed.extraction_filter = tarfile.data_filter
+                packed.extractall(temporary, wanted)
             shutil.rmtree(_FOLDER, ignore_errors=True)
             (Path(temporary) / "package" / "dist").rename(_FOLDER)
     return _FOLDER

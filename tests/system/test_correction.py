@@ -78,10 +78,10 @@ def accepted_swap(settings: Any, one: Dataset, other: Dataset) -> int:
             key="swap",
             kind="swap",
             patient_fk=1,
-            study_ids=[row.study_id for row in rows],
             document=proposal_to_json(swap),
             now=rows[0].received_at,
         )
+        proposals.join(connection, made, [row.study_id for row in rows])
         proposals.decide(
             connection,
             made,
