@@ -64,6 +64,25 @@ def test_folders_below_train_val_and_test_keep_their_splits(tmp_path):
     assert (data.root / first.path).is_file()
 
 
+def test_a_class_may_be_called_like_a_split(tmp_path):
+    for name in ("invalid", "valid"):
+        for number in range(10):
+            draw(tmp_path / name / f"{number}.png")
+
+    data = read_form("folder", tmp_path)
+
+    assert data.classes == ("invalid", "valid")
+    assert len(data.samples) == 20
+
+
+def test_splits_whose_images_lie_in_no_class_are_refused(tmp_path):
+    for split in ("train", "test"):
+        draw(tmp_path / split / "a.png")
+
+    with pytest.raises(UnusableData, match="fewer than two folders of classes"):
+        read_form("folder", tmp_path)
+
+
 def test_plain_class_folders_are_shared_out_the_same_way_each_time_and_class_by_class(tmp_path):
     for name, count in (("bone", 60), ("brain", 20), ("heart", 20), ("lungs", 20)):
         for index in range(count):
