@@ -150,9 +150,10 @@ def main() -> None:
         model="chest-findings",
         members="mobilenet_v2:4,mobilenet_v3_small:4,mobilenet_v2:4",
         size=224,
-        epochs=6,
-        variants=6,
-        version="0.7.0",
+        epochs=10,
+        variants=10,
+        seed=20261123,
+        version="0.8.0",
     )
     gates = gates_of(bodypart_beside(options.out))
     plan = chest_plan(options)

@@ -68,6 +68,7 @@ def parse_options(
     epochs: int,
     variants: int,
     model: str = "",
+    seed: int = 20261120,
     version: str = "0.0.0",
 ) -> Options:
     """Read the command line; the arguments here are the defaults.
@@ -98,7 +99,7 @@ def parse_options(
         help=f"networks that are trained alone and answer together, each with the number of its "
         f"leading stages that stay as they are (default {members})",
     )
-    parser.add_argument("--seed", type=int, default=20261120)
+    parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument(
         "--threads",
         type=at_least(1),
