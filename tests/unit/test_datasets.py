@@ -64,7 +64,7 @@ def test_folders_below_train_val_and_test_keep_their_splits(tmp_path):
     assert (data.root / first.path).is_file()
 
 
-def test_a_class_may_be_called_like_a_split(tmp_path):
+def test_a_class_may_be_called_valid(tmp_path):
     for name in ("invalid", "valid"):
         for number in range(10):
             draw(tmp_path / name / f"{number}.png")
@@ -76,8 +76,8 @@ def test_a_class_may_be_called_like_a_split(tmp_path):
 
 
 def test_splits_whose_images_lie_in_no_class_are_refused(tmp_path):
-    for split in ("train", "test"):
-        draw(tmp_path / split / "a.png")
+    for name in ("train", "test", "more"):
+        draw(tmp_path / name / "a.png")
 
     with pytest.raises(UnusableData, match="fewer than two folders of classes"):
         read_form("folder", tmp_path)

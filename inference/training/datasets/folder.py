@@ -74,9 +74,8 @@ def _class_folders(root: Path) -> Iterator[tuple[Split | None, Path]]:
     """Yield the folders of classes with the split they lie in."""
     top = _folders(root)
     splits = [(folder, split_named(folder.name)) for folder in top]
-    named = [folder for folder, split in splits if split is not None]
-    classes_alone = len(named) < len(top) and not any(_folders(folder) for folder in named)
-    if classes_alone:  # one of them may be called "valid"
+    if all(split is None or (split == "val" and not _folders(folder)) for folder, split in splits):
+        # A class may be called "valid"; what is called so without folders in it is no split.
         yield from ((None, folder) for folder in top)
         return
     for folder, split in splits:
